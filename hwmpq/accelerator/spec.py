@@ -1,0 +1,197 @@
+"""What an accelerator is: the schema of ``accelerators/*.yaml``.
+
+``compute`` and ``behavior`` belong to the cost model that ``architecture`` names; everything else
+is common to all families.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    SerializeAsAny,
+    model_validator,
+)
+
+from hwmpq.errors import UnsupportedError
+from hwmpq.precision import Precision, precisions
+from hwmpq.units import Bits, Hertz
+from hwmpq.workload.layer import VectorKind
+
+Operand = Literal["weight", "input", "output"]
+
+
+def _tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+class Spec(BaseModel):
+    """Base of every part of an accelerator file: frozen, strict, no unknown field."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+BitWidths = Annotated[
+    tuple[Annotated[int, Field(ge=1, le=64)], ...], BeforeValidator(_tuple), Field(min_length=1)
+]
+
+
+class SupportedPrecisions(Spec):
+    """Bit-widths that the machine runs."""
+
+    weight_bits: BitWidths
+    activation_bits: BitWidths
+
+
+class Memory(Spec):
+    """One on-chip memory.
+
+    Attributes:
+        name: unique; names the columns of results.
+        holds: operands stored here.
+        size_bits: capacity over all banks.
+        banks: number of banks, for information and area.
+        width_bits: bits of one access of one bank.
+        read_energy_pj_per_bit: energy of reading.
+        write_energy_pj_per_bit: energy of writing.
+        leakage_mw: static power over all banks.
+        area_mm2: area over all banks.
+    """
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    holds: Annotated[tuple[Operand, ...], BeforeValidator(_tuple), Field(min_length=1)]
+    size_bits: Bits
+    banks: PositiveInt = 1
+    width_bits: PositiveInt | None = None
+    read_energy_pj_per_bit: NonNegativeFloat
+    write_energy_pj_per_bit: NonNegativeFloat
+    leakage_mw: NonNegativeFloat | None = None
+    area_mm2: NonNegativeFloat | None = None
+
+
+class Dram(Spec):
+    """The memory behind the chip's port.
+
+    Attributes:
+        bandwidth_bits_per_cycle: port width at the accelerator's clock.
+        read_energy_pj_per_bit: energy of reading, device and interface.
+        write_energy_pj_per_bit: energy of writing.
+        background_mw: power drawn while the accelerator runs, whether or not data moves.
+    """
+
+    bandwidth_bits_per_cycle: PositiveFloat
+    read_energy_pj_per_bit: NonNegativeFloat
+    write_energy_pj_per_bit: NonNegativeFloat
+    background_mw: NonNegativeFloat | None = None
+
+
+class VectorUnit(Spec):
+    """The unit that runs pooling, additions, norms and activation functions.
+
+    Attributes:
+        lanes: elementary operations per cycle.
+        element_bits: width of the elements it reads and writes.
+        energy_pj_per_operation: energy of one elementary operation.
+        operands: whether tensors come from DRAM or stay in on-chip memory.
+        fused: operators applied on the output path of the array, with no cycle and no traffic of
+            their own; their operations still cost energy.
+    """
+
+    lanes: PositiveInt
+    element_bits: PositiveInt
+    energy_pj_per_operation: NonNegativeFloat
+    operands: Literal["dram", "on_chip"] = "dram"
+    fused: Annotated[tuple[VectorKind, ...], BeforeValidator(_tuple)] = ()
+
+
+class Accelerator(Spec):
+    """A modelled accelerator.
+
+    Attributes:
+        name: what reports call it.
+        architecture: registry name of the cost model.
+        description: a sentence for ``hwmpq list``.
+        technology_nm: process node.
+        clock_hz: clock.
+        precisions: bit-widths it runs.
+        compute: the array; the cost model's schema.
+        memories: on-chip memories.
+        dram: off-chip memory.
+        vector: the vector unit.
+        behavior: choices on which public models disagree; the cost model's schema.
+        provenance: source of the numbers by path; a number without an entry has that of the
+            nearest path above.
+        uncertainties: relative uncertainty by path, where stated.
+    """
+
+    name: str = Field(min_length=1)
+    architecture: str
+    description: str = ""
+    technology_nm: PositiveFloat
+    clock_hz: Hertz
+    precisions: SupportedPrecisions
+    compute: SerializeAsAny[BaseModel]
+    memories: Annotated[tuple[Memory, ...], BeforeValidator(_tuple), Field(min_length=1)]
+    dram: Dram
+    vector: VectorUnit
+    behavior: SerializeAsAny[BaseModel]
+    provenance: Mapping[str, str] = Field(default_factory=dict)
+    uncertainties: Mapping[str, float] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _unique_memories(self) -> Accelerator:
+        names = [memory.name for memory in self.memories]
+        if len(set(names)) != len(names):
+            msg = f"memory names must be unique, but got {names}"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def supported(self) -> tuple[Precision, ...]:
+        """Every supported pair of bit-widths."""
+        return precisions(self.precisions.weight_bits, self.precisions.activation_bits)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of everything that decides a cost, for artifacts."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+    def memory_for(self, operand: Operand) -> Memory:
+        """The memory that holds an operand.
+
+        Raises:
+            UnsupportedError: no memory, or several, hold it.
+        """
+        found = [memory for memory in self.memories if operand in memory.holds]
+        if len(found) != 1:
+            msg = (
+                f"accelerator '{self.name}': exactly one memory must hold '{operand}', "
+                f"but {len(found)} do; set 'holds' in memories"
+            )
+            raise UnsupportedError(msg)
+        return found[0]
+
+    def require(self, wanted: Sequence[Precision]) -> None:
+        """Check that precisions are supported.
+
+        Raises:
+            UnsupportedError: names the first that is not and what is.
+        """
+        known = set(self.supported)
+        for precision in wanted:
+            if precision not in known:
+                msg = (
+                    f"accelerator '{self.name}' has no mode for {precision} (weight/activation bits); it runs "
+                    f"weights of {list(self.precisions.weight_bits)} and "
+                    f"activations of {list(self.precisions.activation_bits)} bits"
+                )
+                raise UnsupportedError(msg)

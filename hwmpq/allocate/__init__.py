@@ -1,0 +1,1 @@
+"""Choosing a precision for every layer under hard budgets."""

@@ -1,0 +1,1 @@
+"""Alternating training and allocation, and the run directory it leaves."""

@@ -1,0 +1,1 @@
+"""Handing a result to other tools."""

@@ -1,0 +1,1 @@
+"""Published mixed-precision methods: one file each, run by one loop."""

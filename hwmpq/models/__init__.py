@@ -1,0 +1,1 @@
+"""Definitions of the networks that the shipped workloads name."""

@@ -1,0 +1,1 @@
+"""Quantisers as torch functions and modules, and how they get into a model."""

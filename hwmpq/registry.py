@@ -1,0 +1,126 @@
+"""Names of the parts that can be added as one file.
+
+Cost models, sensitivity metrics, methods, allocators and data sets.
+
+A part is a module of its family's package that defines the family's constant at top level, for
+example
+``COST_MODEL = BitFusion()`` in ``hwmpq/cost/bit_fusion.py``. The registry name is the module name.
+Nothing is imported to list
+the parts: the folder is read and each file's syntax tree is searched for the constant. Outside
+packages register with the entry-point
+group ``hwmpq.plugins``, one entry a part, named ``family.name`` and pointing at the module.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+from hwmpq.errors import NotFoundError
+
+PLUGIN_GROUP: Final = "hwmpq.plugins"
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One kind of replaceable part.
+
+    Attributes:
+        title: what one part is called in messages.
+        package: the package searched.
+        constant: the name that a part's module defines.
+    """
+
+    title: str
+    package: str
+    constant: str
+
+
+FAMILIES: Final[Mapping[str, Family]] = {
+    "cost": Family("cost model", "hwmpq.cost", "COST_MODEL"),
+    "metric": Family("sensitivity metric", "hwmpq.sensitivity", "METRIC"),
+    "method": Family("method", "hwmpq.methods", "METHOD"),
+    "allocator": Family("allocator", "hwmpq.allocate", "ALLOCATOR"),
+    "data": Family("data set", "hwmpq.data", "DATASET"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A registered part that has not been imported.
+
+    Attributes:
+        name: registry name.
+        module: the module that defines it.
+        summary: first line of the module's docstring.
+    """
+
+    name: str
+    module: str
+    summary: str
+
+
+def _assigns(tree: ast.Module, constant: str) -> bool:
+    for node in tree.body:
+        targets = (
+            node.targets
+            if isinstance(node, ast.Assign)
+            else [node.target]
+            if isinstance(node, ast.AnnAssign)
+            else []
+        )
+        if any(isinstance(target, ast.Name) and target.id == constant for target in targets):
+            return True
+    return False
+
+
+def _package_folders(package: str) -> list[Path]:
+    spec = find_spec(package)
+    if spec is None or spec.submodule_search_locations is None:
+        return []
+    return [Path(location) for location in spec.submodule_search_locations]
+
+
+@cache
+def entries(family: str) -> Mapping[str, Entry]:
+    """All parts of a family by name, sorted, without importing them."""
+    info = FAMILIES[family]
+    found: dict[str, Entry] = {}
+    for folder in _package_folders(info.package):
+        for file in sorted(folder.glob("*.py")):
+            source = file.read_text(encoding="utf-8")
+            if info.constant not in source:
+                continue
+            tree = ast.parse(source, filename=str(file))
+            if _assigns(tree, info.constant):
+                summary = (ast.get_docstring(tree) or "").partition("\n")[0]
+                module = f"{info.package}.{file.stem}"
+                found[file.stem] = Entry(file.stem, module, summary)
+    for point in entry_points(group=PLUGIN_GROUP):
+        kind, _, name = point.name.partition(".")
+        if kind == family and name:
+            found[name] = Entry(name, point.value, f"from {point.value}")
+    return dict(sorted(found.items()))
+
+
+def resolve(family: str, name: str) -> Any:
+    """Import one part and return its constant.
+
+    Hyphens and underscores are the same.
+
+    Raises:
+        NotFoundError: the family has no part of that name.
+    """
+    info = FAMILIES[family]
+    known = entries(family)
+    key = name.replace("-", "_")
+    if key not in known:
+        raise NotFoundError(info.title, name, known)
+    return getattr(importlib.import_module(known[key].module), info.constant)

@@ -1,0 +1,1 @@
+"""How much a layer suffers at a precision: one file a metric."""
