@@ -11,11 +11,12 @@ out of the data and handed over by path.
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -144,7 +145,7 @@ def read_yaml(file: Path, *, sourced: bool = False) -> Document:
 def parse_yaml(text: str, file: str, *, sourced: bool = False) -> Document:
     """Read YAML text; as `read_yaml`.
 
-    >>> parse_yaml("a: 1\\nb: [2, 3]", "x.yaml").data
+    >>> parse_yaml("{a: 1, b: [2, 3]}", "x.yaml").data
     {'a': 1, 'b': [2, 3]}
     """
     reader = _Reader(file, sourced=sourced)
@@ -168,28 +169,56 @@ def parse_yaml(text: str, file: str, *, sourced: bool = False) -> Document:
     return Document(file, data, reader.lines, reader.sources, reader.uncertainties)
 
 
-def _location(raw: Sequence[str | int], data: Any) -> tuple[str | int, ...]:
-    """Drop the union tags that pydantic puts into a location."""
+def _location(raw: Sequence[str | int], data: Any, *, absent: bool) -> tuple[str | int, ...]:
+    """Drop the union tags that pydantic puts into a location.
+
+    Args:
+        raw: pydantic's location.
+        data: what was validated.
+        absent: whether the last part names a key that the data lack.
+    """
     result: list[str | int] = []
     here = data
-    for part in raw:
+    for position, part in enumerate(raw):
         if (isinstance(here, dict) and part in here) or (
-            isinstance(here, list) and isinstance(part, int) and part < len(here)
+            isinstance(here, list | tuple) and isinstance(part, int) and part < len(here)
         ):
             here = here[part]
-        elif isinstance(here, dict) and isinstance(part, str) and part != raw[-1]:
+        elif not (absent and position == len(raw) - 1):
             continue
         result.append(part)
     return tuple(result)
 
 
-def _way_out(kind: str, value: object, model_fields: Sequence[str]) -> str:
+def _schema_at(model: type[BaseModel], location: Sequence[str | int]) -> type[BaseModel] | None:
+    """The schema of the mapping at a location, if it is one."""
+    annotation: Any = model
+    for part in location:
+        if isinstance(part, str):
+            owner = _inner_model(annotation)
+            if owner is None or part not in owner.model_fields:
+                return None
+            annotation = owner.model_fields[part].annotation
+    return _inner_model(annotation)
+
+
+def _inner_model(annotation: Any) -> type[BaseModel] | None:
+    """The one schema inside an annotation such as ``tuple[Memory, ...] | None``."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    found = [inner for part in get_args(annotation) if (inner := _inner_model(part)) is not None]
+    return found[0] if len(found) == 1 else None
+
+
+def _way_out(kind: str, name: str, value: object, known: Sequence[str]) -> str:
     if isinstance(value, str) and _NUMBER_AS_TEXT.match(value.strip()):
         number = float(value)
         shown = int(number) if number.is_integer() else number
         return f"YAML reads this as text; write {shown}."
-    if kind == "extra_forbidden" and model_fields:
-        return f"Fields here: {', '.join(model_fields)}."
+    if kind == "extra_forbidden" and known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"Did you mean '{near[0]}'? " if near else ""
+        return f"{hint}Fields here: {', '.join(known)}."
     if kind == "missing":
         return "Add it."
     return ""
@@ -201,12 +230,13 @@ def validation_problems(
     """Turn pydantic's findings into problems with path, line, value and way out."""
     problems = ProblemList(document.file)
     for found in error.errors(include_url=False):
-        location = _location(found["loc"], document.data)
+        missing, unknown = found["type"] == "missing", found["type"] == "extra_forbidden"
+        location = _location(found["loc"], document.data, absent=missing)
         path = join_path(location)
-        missing = found["type"] == "missing"
         value = "" if missing or isinstance(found["input"], dict | list) else repr(found["input"])
-        owner = list(model.model_fields) if len(location) == 1 else []
-        fix = _way_out(found["type"], found["input"], owner)
+        owner = _schema_at(model, location[:-1]) if unknown else None
+        known = list(owner.model_fields) if owner is not None else []
+        fix = _way_out(found["type"], str(location[-1]) if location else "", found["input"], known)
         rule = found["msg"].removeprefix("Value error, ")
         line = document.lines.get(path) or document.lines.get(join_path(location[:-1]))
         problems.add(path or "file", rule, value=value, fix=fix, line=line)

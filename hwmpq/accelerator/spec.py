@@ -190,8 +190,8 @@ class Accelerator(Spec):
         for precision in wanted:
             if precision not in known:
                 msg = (
-                    f"accelerator '{self.name}' has no mode for {precision} (weight/activation bits); it runs "
-                    f"weights of {list(self.precisions.weight_bits)} and "
+                    f"accelerator '{self.name}' has no mode for {precision} (weight/activation "
+                    f"bits); it runs weights of {list(self.precisions.weight_bits)} and "
                     f"activations of {list(self.precisions.activation_bits)} bits"
                 )
                 raise UnsupportedError(msg)

@@ -1,5 +1,7 @@
 """What a run directory holds, as values that go to JSON and back.
 
+::
+
     manifest.json        what was asked, with versions, seeds and hashes of the inputs (Manifest)
     history.json         every epoch and every round (History)
     results.json         what came out; present only when the run is complete (Results)
@@ -63,7 +65,8 @@ class RoundRecord(Record):
         round: counted from 0.
         epoch: epochs of the quantised network that were finished when the allocation was made.
         allocation: the solver's answer.
-        accepted: whether the answer replaced the assignment in force (hysteresis may keep the old one).
+        accepted: whether the answer replaced the assignment in force (hysteresis may keep the old
+            one).
         assignment: bits in force after the round.
         changed_layers: layers whose bits changed.
         totals: costs of the assignment in force.

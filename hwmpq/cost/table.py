@@ -214,13 +214,23 @@ class CostTable:
 
 def _group_energy(costs: LayerCosts) -> dict[str, FloatArray]:
     """Energy by group; what is neither sram, dram nor leakage counts as compute."""
-    zero: FloatArray = np.zeros(len(costs.compute_cycles))
+    zero: FloatArray = np.zeros(len(costs.compute_cycles), dtype=np.float64)
     groups: dict[str, FloatArray] = dict.fromkeys(("compute", "sram", "dram", "leakage"), zero)
     for component, values in costs.energy_pj.items():
         head = component.partition(".")[0]
         group = head if head in groups else "compute"
         groups[group] = groups[group] + values
     return groups
+
+
+def _sum(
+    parts: Mapping[str, Any], dtype: type[np.int64] | type[np.float64], size: int
+) -> NumberArray:
+    """Sum of named arrays ``[precisions]``."""
+    total: NumberArray = np.zeros(size, dtype=dtype)
+    for part in parts.values():
+        total = total + part
+    return total
 
 
 def _layer_columns(
@@ -236,23 +246,20 @@ def _layer_columns(
         "latency_cycles": costs.compute_cycles + costs.stall_cycles,
         "dram_read_bits": costs.dram_read_bits,
         "dram_write_bits": costs.dram_write_bits,
-        "sram_read_bits": sum(costs.sram_read_bits.values(), np.zeros_like(weights)),
-        "sram_write_bits": sum(costs.sram_write_bits.values(), np.zeros_like(weights)),
+        "sram_read_bits": _sum(costs.sram_read_bits, np.int64, len(weights)),
+        "sram_write_bits": _sum(costs.sram_write_bits, np.int64, len(weights)),
         "weight_memory_bits": layer.weight_elements * weights,
         "activation_memory_bits": moving * activations,
-        "energy_pj": sum(groups.values(), np.zeros(len(weights))),
+        "energy_pj": _sum(groups, np.float64, len(weights)),
         **{f"energy_{group}_pj": values for group, values in groups.items()},
         "utilization": costs.utilization,
         "bops": layer.macs * weights * activations,
         "compute_bound_cycles": costs.compute_bound_cycles,
         "compulsory_dram_bits": costs.compulsory_dram_bits,
     }
-    for name, values in costs.sram_read_bits.items():
-        columns[f"sram_read_bits.{name}"] = values
-    for name, values in costs.sram_write_bits.items():
-        columns[f"sram_write_bits.{name}"] = values
-    for name, values in costs.energy_pj.items():
-        columns[f"energy_pj.{name}"] = values
+    columns |= {f"sram_read_bits.{name}": bits for name, bits in costs.sram_read_bits.items()}
+    columns |= {f"sram_write_bits.{name}": bits for name, bits in costs.sram_write_bits.items()}
+    columns |= {f"energy_pj.{name}": energy for name, energy in costs.energy_pj.items()}
     return columns
 
 
@@ -260,8 +267,8 @@ def _check(layer: Layer, columns: Mapping[str, NumberArray], accelerator: str) -
     for name, values in columns.items():
         if not np.all(np.isfinite(values)) or np.any(values < 0):
             msg = (
-                f"the cost model of '{accelerator}' gave {name} = {values.tolist()} for layer '{layer.name}'; "
-                "costs must be finite and not negative"
+                f"the cost model of '{accelerator}' gave {name} = {values.tolist()} for layer "
+                f"'{layer.name}'; costs must be finite and not negative"
             )
             raise UnsupportedError(msg)
 
@@ -317,5 +324,8 @@ def cost_table(
         precisions=wanted,
         columns={name: _stack([row.get(name, none) for row in rows]) for name in names},
         mappings=tuple(mappings),
-        meta={"accelerator_sha256": accelerator.fingerprint},
+        meta={
+            "workload_sha256": workload.fingerprint,
+            "accelerator_sha256": accelerator.fingerprint,
+        },
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
@@ -90,6 +91,16 @@ class Workload:
     def weight_elements(self) -> int:
         """Weights of the multiplying layers, without biases and norms."""
         return sum(layer.weight_elements for layer in self.multiply_layers)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the operators and their connections, for artifacts."""
+        digest = hashlib.sha256(repr(sorted(self.unpriced)).encode())
+        for node, data in self.graph.nodes(data=True):
+            layer = data["layer"]
+            text = layer.model_dump_json() if layer is not None else repr(data["tensor"])
+            digest.update(f"{node}|{text}|{self.inputs_of(node)}\n".encode())
+        return digest.hexdigest()
 
     def layer(self, name: str) -> Layer:
         """One operator by name.

@@ -119,7 +119,8 @@ class LoopNest:
 class Conv2d(_Shape):
     """A two-dimensional convolution; a one-dimensional one has height 1.
 
-    >>> Conv2d(name="c", in_channels=3, in_height=8, in_width=8, out_channels=4, kernel_size=3, padding=1).macs
+    >>> size = {"in_channels": 3, "in_height": 8, "in_width": 8, "out_channels": 4}
+    >>> Conv2d(name="c", kernel_size=3, padding=1, **size).macs
     6912
     """
 
