@@ -180,9 +180,10 @@ def _location(raw: Sequence[str | int], data: Any, *, absent: bool) -> tuple[str
     result: list[str | int] = []
     here = data
     for position, part in enumerate(raw):
-        if (isinstance(here, dict) and part in here) or (
-            isinstance(here, list | tuple) and isinstance(part, int) and part < len(here)
-        ):
+        keys = (
+            here if isinstance(here, dict) else range(len(here) if isinstance(here, list) else 0)
+        )
+        if part in keys:
             here = here[part]
         elif not (absent and position == len(raw) - 1):
             continue

@@ -233,8 +233,21 @@ def _sum(
     return total
 
 
+def latency_bound_cycles(costs: LayerCosts, bandwidth_bits_per_cycle: float) -> IntArray:
+    """Lower bound of a layer's latency, ``[precisions]``: busy units or a busy DRAM port.
+
+    Equation: ``max(compute_bound, ceil(compulsory_dram_bits / bandwidth))``, unless the model
+    states its own.
+    """
+    if costs.latency_bound_cycles is not None:
+        return costs.latency_bound_cycles
+    transfer = np.ceil(costs.compulsory_dram_bits / bandwidth_bits_per_cycle).astype(np.int64)
+    bound: IntArray = np.maximum(costs.compute_bound_cycles, transfer)
+    return bound
+
+
 def _layer_columns(
-    layer: Layer, costs: LayerCosts, precisions: Sequence[Precision]
+    layer: Layer, costs: LayerCosts, precisions: Sequence[Precision], accelerator: Accelerator
 ) -> dict[str, NumberArray]:
     weights = np.array([p.weight_bits for p in precisions], dtype=np.int64)
     activations = np.array([p.activation_bits for p in precisions], dtype=np.int64)
@@ -256,6 +269,9 @@ def _layer_columns(
         "bops": layer.macs * weights * activations,
         "compute_bound_cycles": costs.compute_bound_cycles,
         "compulsory_dram_bits": costs.compulsory_dram_bits,
+        "latency_bound_cycles": latency_bound_cycles(
+            costs, accelerator.dram.bandwidth_bits_per_cycle
+        ),
     }
     columns |= {f"sram_read_bits.{name}": bits for name, bits in costs.sram_read_bits.items()}
     columns |= {f"sram_write_bits.{name}": bits for name, bits in costs.sram_write_bits.items()}
@@ -305,7 +321,7 @@ def cost_table(
             else:
                 msg = f"layer '{layer.name}' ({layer.op}) has no price on '{accelerator.name}'"
                 raise UnsupportedError(msg)
-            columns = _layer_columns(layer, costs, wanted)
+            columns = _layer_columns(layer, costs, wanted, accelerator)
             _check(layer, columns, accelerator.name)
             seen[key] = (columns, costs.mapping)
         rows.append(seen[key][0])
