@@ -1,0 +1,73 @@
+"""``hwmpq check``: validate files, all problems at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hwmpq.accelerator.loader import parse_accelerator
+from hwmpq.allocate.policy import read_policy
+from hwmpq.cli.options import Json
+from hwmpq.cli.output import note, print_json, show
+from hwmpq.errors import HwmpqError, Problem, SpecError
+from hwmpq.strict_yaml import Document, read_yaml
+from hwmpq.workload.loader import parse_workload
+
+
+def _check_file(file: Path) -> str:
+    """Validate one file; returns what kind it is.
+
+    Raises:
+        HwmpqError: what is wrong with it.
+    """
+    document: Document = read_yaml(file, sourced=True)
+    keys = set(document.data)
+    if keys & {"architecture", "memories", "compute"}:
+        parse_accelerator(document)
+        return "accelerator"
+    if keys & {"layers", "torch", "onnx"}:
+        parse_workload(document, file)
+        return "workload"
+    if all(isinstance(value, dict) for value in document.data.values()):
+        read_policy(file)
+        return "policy"
+    rule = "is no accelerator (architecture:), workload (layers:, torch:, onnx:) or policy"
+    raise SpecError(str(file), [Problem("file", rule, fix="See docs/files.md.")])
+
+
+def check(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="YAML files.")],
+    as_json: Json = False,
+) -> None:
+    """Validate accelerator, workload and policy files; every problem of every file is shown.
+
+    Example:  hwmpq check accelerators/*.yaml my-chip.yaml
+    """
+    kinds: dict[str, str] = {}
+    errors: dict[str, HwmpqError] = {}
+    for file in files:
+        try:
+            kinds[str(file)] = _check_file(file)
+        except HwmpqError as error:
+            errors[str(file)] = error
+    if as_json:
+        print_json(
+            {
+                "ok": kinds,
+                "problems": {
+                    file: [str(p) for p in error.problems]
+                    if isinstance(error, SpecError)
+                    else [str(error)]
+                    for file, error in errors.items()
+                },
+            }
+        )
+    else:
+        for file, kind in kinds.items():
+            show(f"{file}: {kind} ok")
+        for error in errors.values():
+            note(str(error))
+    if errors:
+        raise typer.Exit(HwmpqError.exit_code)

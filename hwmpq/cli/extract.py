@@ -1,0 +1,84 @@
+"""``hwmpq extract``: the graph of a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hwmpq.cli.options import Batch, Exempt, Json, WorkloadName
+from hwmpq.cli.output import print_json, show, table
+from hwmpq.files import write_json
+from hwmpq.units import format_count
+from hwmpq.workload.graph import Workload
+from hwmpq.workload.loader import load_workload
+
+
+def workload_as_json(workload: Workload) -> dict[str, Any]:
+    """The graph as plain values: operators in execution order, tensors by producer and reader."""
+    return {
+        "name": workload.name,
+        "batch": workload.batch,
+        "source": workload.source,
+        "macs": workload.macs,
+        "weight_elements": workload.weight_elements,
+        "unpriced": list(workload.unpriced),
+        "facts": dict(workload.facts),
+        "layers": [
+            {
+                **layer.model_dump(mode="json"),
+                "macs": layer.macs,
+                "weight_elements": layer.weight_elements,
+                "input_elements": layer.input_elements,
+                "output_elements": layer.output_elements,
+            }
+            for layer in workload.layers
+        ],
+        "tensors": [
+            {
+                "from": producer,
+                "to": reader,
+                "shape": list(data["tensor"].shape),
+                "signed": data["tensor"].signed,
+            }
+            for producer, reader, data in workload.graph.edges(data=True)
+        ],
+    }
+
+
+def extract(
+    workload: WorkloadName,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the graph as JSON.")
+    ] = None,
+    batch: Batch = 1,
+    exempt: Exempt = None,
+    as_json: Json = False,
+) -> None:
+    """Show a network's operators: shapes, MACs, weights, and what is not priced.
+
+    Example:  hwmpq extract resnet18 -o resnet18.json
+    """
+    found = load_workload(workload, batch=batch, exempt=tuple(exempt or ()))
+    graph = workload_as_json(found)
+    if output is not None:
+        write_json(output, graph)
+    if as_json:
+        print_json(graph)
+        return
+    rows = [
+        (
+            layer.name,
+            layer.op,
+            " x ".join(str(size) for size in found.graph.nodes[layer.name]["tensor"].shape),
+            f"{layer.macs:,}",
+            f"{layer.weight_elements:,}",
+            "not priced" if layer.name in found.unpriced else "",
+        )
+        for layer in found.layers
+    ]
+    columns = ("layer", "operator", "output", ">MACs", ">weights", "")
+    show(table(f"{found.name}, batch {found.batch}", columns, rows))
+    total = f"{format_count(found.macs)}MAC, {format_count(found.weight_elements)}weights"
+    show(f"Total: {total} in convolutions and fully connected layers.")
