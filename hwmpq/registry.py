@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -108,6 +109,23 @@ def entries(family: str) -> Mapping[str, Entry]:
         if kind == family and name:
             found[name] = Entry(name, point.value, f"from {point.value}")
     return dict(sorted(found.items()))
+
+
+def find_class(family: str, name: str) -> Any:
+    """A public class of one of the family's parts, importing only the module that defines it.
+
+    Raises:
+        AttributeError: no part defines such a class.
+    """
+    if not name.startswith("_"):
+        pattern = re.compile(rf"^class {re.escape(name)}\b", re.MULTILINE)
+        for entry in entries(family).values():
+            spec = find_spec(entry.module)
+            source = Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else ""
+            if pattern.search(source):
+                return getattr(importlib.import_module(entry.module), name)
+    msg = f"module '{FAMILIES[family].package}' has no attribute '{name}'"
+    raise AttributeError(msg)
 
 
 def resolve(family: str, name: str) -> Any:

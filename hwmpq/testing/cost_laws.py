@@ -1,6 +1,7 @@
 """Laws that every cost model obeys, for our tests and for plug-ins.
 
-Each law takes an accelerator and layers and raises `LawBroken` with the numbers that break it. Run them over layers of your own choice:
+Each law takes an accelerator and layers and raises `LawBrokenError` with the numbers that break
+it. Run them over layers of your own choice:
 
     from hwmpq.testing.cost_laws import check_all_laws
     check_all_laws(load_accelerator("my-chip.yaml"), layers, precisions)
@@ -19,7 +20,7 @@ from hwmpq.workload.graph import Workload, WorkloadBuilder
 from hwmpq.workload.layer import Layer
 
 
-class LawBroken(AssertionError):
+class LawBrokenError(AssertionError):
     """A cost model broke a law that all of them must obey."""
 
 
@@ -34,7 +35,7 @@ def workload_of(layers: Sequence[Layer]) -> Workload:
 def _require(holds: bool, law: str, table: CostTable, detail: object) -> None:
     if not holds:
         msg = f"{table.accelerator}: {law}, but got {detail}"
-        raise LawBroken(msg)
+        raise LawBrokenError(msg)
 
 
 def check_bounds(table: CostTable) -> None:
@@ -92,7 +93,7 @@ def check_all_laws(
     """Check every law.
 
     Raises:
-        LawBroken: names the accelerator, the law and the numbers.
+        LawBrokenError: names the accelerator, the law and the numbers.
     """
     table = cost_table(workload_of(layers), accelerator, precisions)
     check_bounds(table)
