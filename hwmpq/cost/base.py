@@ -38,7 +38,8 @@ class LayerCosts:
         compulsory_dram_bits: lower bound of DRAM traffic: every operand moved once. Zero where the
             model keeps a layer's operands on chip.
         latency_bound_cycles: lower bound of the latency; None stands for the larger of
-            ``compute_bound_cycles`` and the compulsory traffic over the DRAM bandwidth. A model that
+            ``compute_bound_cycles`` and the compulsory traffic over the DRAM bandwidth. A model
+            that
             knows no bandwidth gives its compute bound.
         mapping: what the model chose, by name (tile sizes, loop order), one text a precision; may
             be empty.

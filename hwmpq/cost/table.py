@@ -146,8 +146,12 @@ class CostTable:
         self.precision_index(precision)
         return dict.fromkeys(self.choosable_layers, precision)
 
-    def to_pandas(self) -> pd.DataFrame:
-        """One row per layer and precision, with the CSV's columns."""
+    def to_pandas(self, assignment: Assignment | None = None) -> pd.DataFrame:
+        """One row per layer and precision, with the CSV's columns.
+
+        With an assignment, one row per layer: at its chosen precision, or at the first column where
+        it has none to choose.
+        """
         count = len(self.precisions)
         frame: dict[str, Any] = {
             "layer": np.repeat(np.array(self.layers, dtype=object), count),
@@ -161,7 +165,11 @@ class CostTable:
         ordered = [name for name in CSV_COLUMNS if name in self.columns]
         ordered += [name for name in self.columns if name not in CSV_COLUMNS]
         frame |= {name: self.columns[name].reshape(-1) for name in ordered}
-        return pd.DataFrame(frame)
+        table = pd.DataFrame(frame)
+        if assignment is None:
+            return table
+        rows = np.arange(len(self.layers)) * count + self.select(assignment)
+        return table.iloc[rows].reset_index(drop=True)
 
     def save(self, file: Path) -> None:
         """Write as Parquet, with names and hashes in its metadata."""
@@ -251,6 +259,9 @@ def _layer_columns(
 ) -> dict[str, NumberArray]:
     weights = np.array([p.weight_bits for p in precisions], dtype=np.int64)
     activations = np.array([p.activation_bits for p in precisions], dtype=np.int64)
+    if not isinstance(layer, MULTIPLY_LAYERS):
+        # the vector unit keeps its own width, whatever the columns say
+        weights = activations = np.full_like(weights, accelerator.vector.element_bits)
     groups = _group_energy(costs)
     moving = layer.input_elements + layer.output_elements
     columns: dict[str, NumberArray] = {
