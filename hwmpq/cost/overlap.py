@@ -1,0 +1,126 @@
+"""Costs of a layer whose memory transfers overlap its computing.
+
+Shared by the cost models that know compute cycles and bits moved in closed form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from hwmpq.accelerator.spec import Accelerator, Memory, Operand
+from hwmpq.cost.base import FloatArray, IntArray, LayerCosts
+
+MW_CYCLES_TO_PJ = 1e9
+"""A milliwatt over a second is 1e9 pJ."""
+
+
+@dataclass(slots=True)
+class Traffic:
+    """Bits that one layer moves, ``[precisions]`` each.
+
+    Attributes:
+        dram_read_bits: read from DRAM.
+        dram_write_bits: written to DRAM.
+        sram_read_bits: read, by memory.
+        sram_write_bits: written, by memory.
+    """
+
+    dram_read_bits: IntArray
+    dram_write_bits: IntArray
+    sram_read_bits: dict[str, IntArray] = field(default_factory=dict)
+    sram_write_bits: dict[str, IntArray] = field(default_factory=dict)
+
+    def read(self, memory: Memory, bits: IntArray) -> None:
+        """Add bits read from an on-chip memory."""
+        self.sram_read_bits[memory.name] = self.sram_read_bits.get(memory.name, 0) + bits
+
+    def write(self, memory: Memory, bits: IntArray) -> None:
+        """Add bits written to an on-chip memory."""
+        self.sram_write_bits[memory.name] = self.sram_write_bits.get(memory.name, 0) + bits
+
+
+def transfer_cycles(bits: IntArray, bandwidth_bits_per_cycle: float) -> IntArray:
+    """Cycles that the DRAM port is busy.
+
+    >>> int(transfer_cycles(np.array(100), 64.0))
+    2
+    """
+    return np.asarray(np.ceil(bits / bandwidth_bits_per_cycle), dtype=np.int64)
+
+
+def share_bits(accelerator: Accelerator, operand: Operand) -> int:
+    """Capacity for one operand: its memory, divided evenly among the operands held there."""
+    memory = accelerator.memory_for(operand)
+    return memory.size_bits // len(memory.holds)
+
+
+def traffic_energy_pj(accelerator: Accelerator, traffic: Traffic) -> dict[str, FloatArray]:
+    """Energy of moving bits, by component.
+
+    Equation: bits read times energy per bit read plus the same for writing, for DRAM and every memory.
+    """
+    dram = accelerator.dram
+    energy: dict[str, FloatArray] = {
+        "dram": traffic.dram_read_bits * dram.read_energy_pj_per_bit
+        + traffic.dram_write_bits * dram.write_energy_pj_per_bit
+    }
+    nothing: IntArray = np.zeros_like(traffic.dram_read_bits)
+    for memory in accelerator.memories:
+        energy[f"sram.{memory.name}"] = (
+            traffic.sram_read_bits.get(memory.name, nothing) * memory.read_energy_pj_per_bit
+            + traffic.sram_write_bits.get(memory.name, nothing) * memory.write_energy_pj_per_bit
+        )
+    return energy
+
+
+def leakage_energy_pj(accelerator: Accelerator, latency_cycles: IntArray) -> FloatArray:
+    """Static energy over a layer's latency: leakage of the memories and DRAM background power.
+
+    Memories that state no leakage count as none.
+    """
+    power_mw = sum(memory.leakage_mw or 0.0 for memory in accelerator.memories)
+    power_mw += accelerator.dram.background_mw or 0.0
+    energy: FloatArray = latency_cycles * (power_mw * MW_CYCLES_TO_PJ / accelerator.clock_hz)
+    return energy
+
+
+def overlapped_costs(
+    accelerator: Accelerator,
+    traffic: Traffic,
+    *,
+    compute_cycles: IntArray,
+    compute_energy_pj: Mapping[str, FloatArray],
+    utilization: FloatArray,
+    compute_bound_cycles: IntArray,
+    compulsory_dram_bits: IntArray,
+    mapping: Mapping[str, Sequence[str]] | None = None,
+) -> LayerCosts:
+    """Put a layer's costs together; transfers hide behind computing as far as they fit.
+
+    Equation (double buffering, no start-up): ``latency = max(compute, ceil((read + written) / bandwidth))``; what
+    exceeds computing is the stall.
+    """
+    moved = traffic.dram_read_bits + traffic.dram_write_bits
+    busy = transfer_cycles(moved, accelerator.dram.bandwidth_bits_per_cycle)
+    stall: IntArray = np.maximum(busy - compute_cycles, 0)
+    energy = {
+        **compute_energy_pj,
+        **traffic_energy_pj(accelerator, traffic),
+        "leakage": leakage_energy_pj(accelerator, compute_cycles + stall),
+    }
+    return LayerCosts(
+        compute_cycles=compute_cycles,
+        stall_cycles=stall,
+        dram_read_bits=traffic.dram_read_bits,
+        dram_write_bits=traffic.dram_write_bits,
+        sram_read_bits=traffic.sram_read_bits,
+        sram_write_bits=traffic.sram_write_bits,
+        energy_pj=energy,
+        utilization=utilization,
+        compute_bound_cycles=compute_bound_cycles,
+        compulsory_dram_bits=compulsory_dram_bits,
+        mapping=mapping or {},
+    )
