@@ -83,10 +83,7 @@ def _assigns(tree: ast.Module, constant: str) -> bool:
 
 
 def _package_folders(package: str) -> list[Path]:
-    spec = find_spec(package)
-    if spec is None or spec.submodule_search_locations is None:
-        return []
-    return [Path(location) for location in spec.submodule_search_locations]
+    return [Path(folder) for folder in importlib.import_module(package).__path__]
 
 
 @cache

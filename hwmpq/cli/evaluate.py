@@ -68,9 +68,7 @@ def evaluate(
     activation_bits: Annotated[int, typer.Option("--activation-bits", min=1, metavar="BITS")] = 8,
     policy: Annotated[
         Path | None,
-        typer.Option(
-            "--policy", metavar="FILE", help="Bits per layer, as written by optimize or allocate."
-        ),
+        typer.Option("--policy", metavar="FILE", help="Bits per layer, as optimize writes them."),
     ] = None,
     all_precisions: Annotated[
         bool, typer.Option("--all-precisions", help="Every pair that the accelerator runs.")

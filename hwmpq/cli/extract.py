@@ -50,7 +50,7 @@ def workload_as_json(workload: Workload) -> dict[str, Any]:
 def extract(
     workload: WorkloadName,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the graph as JSON.")
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it as JSON.")
     ] = None,
     batch: Batch = 1,
     exempt: Exempt = None,

@@ -49,7 +49,8 @@ def list_parts(
     """
     kinds = (*_FILES, *_FAMILIES)
     if kind is not None and kind not in kinds:
-        raise NotFoundError("kind of part", kind, kinds)
+        title = "kind of part"
+        raise NotFoundError(title, kind, kinds)
     found = {name: _lines(name) for name in ([kind] if kind else kinds)}
     if as_json:
         print_json({name: dict(lines) for name, lines in found.items()})

@@ -1,4 +1,4 @@
-"""Printing: tables for people on standard output, progress on standard error, JSON for programs."""
+"""Printing: results on standard output, remarks and progress on standard error."""
 
 from __future__ import annotations
 
