@@ -298,8 +298,10 @@ class VectorOp(_Shape):
         output_elements: elements written.
         operations: elementary operations (an addition, comparison, multiplication or table look-up
             each).
-        parameter_elements: stored parameters that are read (tables of an embedding, scale and
-            shift of a norm).
+        parameter_elements: stored parameters that one pass reads (scale and shift of a norm, the
+            rows that an embedding looks up).
+        stored_elements: stored parameters, where that is more than one pass reads (the table of an
+            embedding); zero means the same.
     """
 
     op: VectorKind
@@ -307,6 +309,7 @@ class VectorOp(_Shape):
     output_elements: PositiveInt
     operations: int = Field(ge=0)
     parameter_elements: int = Field(default=0, ge=0)
+    stored_elements: int = Field(default=0, ge=0)
 
     @property
     def macs(self) -> int:
@@ -316,7 +319,7 @@ class VectorOp(_Shape):
     @property
     def weight_elements(self) -> int:
         """Stored parameters."""
-        return self.parameter_elements
+        return self.stored_elements or self.parameter_elements
 
     @property
     def input_elements(self) -> int:

@@ -1,0 +1,262 @@
+"""The torch front end: a module and an example input become a workload.
+
+The module is exported with ``torch.export``; no weight is read, so a model on the meta device
+works as well as any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+from torch import nn
+from torch.export import ExportedProgram
+from torch.fx import GraphModule, Node
+
+from hwmpq.errors import UnsupportedError
+from hwmpq.workload.emit_vector import free
+from hwmpq.workload.graph import INPUT, Workload, WorkloadBuilder
+from hwmpq.workload.torch_nodes import (
+    full_operator_name,
+    node_source,
+    operator_name,
+    owner,
+    result_shapes,
+)
+from hwmpq.workload.torch_operators import CONSTANT, HANDLERS, SPLITS, VIEWS
+from hwmpq.workload.torch_trace import ExampleInput, trace
+from hwmpq.workload.values import Value
+
+_SHOWN = 10
+
+
+class _GraphReader:
+    """Walks an exported graph and fills a workload."""
+
+    def __init__(
+        self, model: nn.Module, program: ExportedProgram, name: str, exempt: Sequence[str]
+    ) -> None:
+        self.model = model
+        self.program = program
+        self.exempt = exempt
+        self.graph = WorkloadBuilder(name)
+        self.unpriced: list[str] = []
+        self.problems: list[str] = []
+        self.values: dict[Node, Value | tuple[Value, ...]] = {}
+        self.bases: dict[Node, Node] = {}
+        self.signed_inputs: bool = True
+
+    def value(self, argument: object) -> Value:
+        """What a tensor argument holds; numbers are constants."""
+        if isinstance(argument, Node):
+            found = self.values[argument]
+            return found[0] if isinstance(found, tuple) else found
+        negative = isinstance(argument, int | float) and argument < 0
+        return Value((), signed=negative)
+
+    def _module(self, path: str) -> nn.Module | None:
+        try:
+            return self.model.get_submodule(path)
+        except AttributeError:
+            return None
+
+    def name(self, node: Node, label: str) -> str:
+        """The module's name if it is torch's own without children, else a label below it."""
+        path = owner(node)
+        module = self._module(path)
+        own = type(module).__module__.startswith("torch.nn.modules")
+        if path and (not label or (own and module is not None and not list(module.children()))):
+            return path
+        return f"{path}.{label}".lstrip(".") or "attention"
+
+    def weight_name(self, node: Node, weight: Value, label: str) -> str:
+        """The module that holds the weight, as ``named_modules`` calls it."""
+        path = owner(node)
+        if path and hasattr(self._module(path), "weight"):
+            return path
+        if weight.parameter:
+            return weight.parameter.removesuffix(".weight").removesuffix("_weight")
+        return self.name(node, label)
+
+    def overwrite(self, target: object, written: Value) -> None:
+        """Let a tensor that was written in part depend on what was written."""
+        if not isinstance(target, Node):
+            return
+        base = self.bases.get(target, target)
+        before = self.value(base)
+        if before.constant:
+            after = written.reshaped(before.shape)
+        else:
+            label = f"{written.node}.join"
+            after = free(self.graph, label, "reshape", [before, written], before.shape)
+        self.values[base] = self.values[target] = after
+
+    def run(self, module: GraphModule) -> tuple[Value, ...]:
+        """Walk one graph; returns what it returns."""
+        for node in module.graph.nodes:
+            if node.op == "output":
+                results = node.args[0]
+                listed = results if isinstance(results, list | tuple) else [results]
+                return tuple(self.value(item) for item in listed)
+            if node.op == "call_function":
+                self.values[node] = self._call(module, node)
+        return ()
+
+    def _call(self, module: GraphModule, node: Node) -> Value | tuple[Value, ...]:
+        operator = operator_name(node)
+        shapes = result_shapes(node)
+        inputs = [self.value(item) for item in node.all_input_nodes if item in self.values]
+        if operator.startswith("wrap_with_"):
+            return self._nested(module, node)
+        if operator == "getitem":
+            return self._item(node)
+        if not shapes:
+            return Value(())
+        if operator in CONSTANT or all(value.constant for value in inputs):
+            return tuple(Value(shape) for shape in shapes)
+        if operator in VIEWS:
+            origin = node.all_input_nodes[0]
+            self.bases[node] = self.bases.get(origin, origin)
+        if operator in SPLITS:
+            return tuple(inputs[0].reshaped(shape) for shape in shapes)
+        handler = HANDLERS.get(operator)
+        if handler is None:
+            return self._unpriced(node, inputs, shapes)
+        return handler(self, node)
+
+    def _nested(self, module: GraphModule, node: Node) -> tuple[Value, ...]:
+        """A region under ``torch.no_grad`` or autocast: a graph of its own, with its arguments."""
+        position = next(
+            i
+            for i, item in enumerate(node.args)
+            if isinstance(item, Node) and item.op == "get_attr"
+        )
+        region = getattr(module, str(getattr(node.args[position], "target", "")), None)
+        if not isinstance(region, GraphModule):
+            msg = f"workload '{self.graph.name}': region '{node.name}' holds no graph to read"
+            raise UnsupportedError(msg)
+        entries = [item for item in region.graph.nodes if item.op == "placeholder"]
+        for entry, given in zip(entries, node.args[position + 1 :], strict=True):
+            self.values[entry] = self.value(given)
+        return self.run(region)
+
+    def _item(self, node: Node) -> Value:
+        """One of several results: a slice if they are parts of one tensor."""
+        source, index = node.args
+        if not isinstance(source, Node) or not isinstance(index, int):
+            return Value(())
+        found = self.values[source]
+        (shape,) = result_shapes(node) or ((),)
+        chosen = found[index] if isinstance(found, tuple) else found
+        if operator_name(source) in SPLITS:
+            self.bases[node] = self.bases.get(source, source)
+            if not chosen.constant:
+                return free(self.graph, self.name(source, "slice"), "slice", [chosen], shape)
+        return chosen.reshaped(shape)
+
+    def _unpriced(
+        self, node: Node, inputs: Sequence[Value], shapes: Sequence[tuple[int, ...]]
+    ) -> tuple[Value, ...]:
+        label = operator_name(node).rpartition(".")[2].strip("_")
+        name = self.name(node, label)
+        exempt = any(fnmatchcase(name, pattern) for pattern in self.exempt)
+        if not exempt:
+            line = node_source(node)
+            where = f", called at {line}" if line else ""
+            self.problems.append(f"'{name}' ({full_operator_name(node)}{where})")
+        result = free(self.graph, name, "identity", inputs, shapes[0])
+        if exempt:
+            self.unpriced.append(result.node)
+        return tuple(result.reshaped(shape) for shape in shapes)
+
+
+def _check(reader: _GraphReader) -> None:
+    if not reader.problems:
+        return
+    shown = reader.problems[:_SHOWN]
+    more = len(reader.problems) - len(shown)
+    listed = "\n  ".join(shown) + (f"\n  and {more} more" if more else "")
+    first = reader.problems[0].split("'")[1]
+    msg = (
+        f"workload '{reader.graph.name}' has operators that cannot be priced:\n  {listed}\n"
+        f"Replace them, or exempt them by name or pattern (such as '{first}'); they are then "
+        "listed as not priced"
+    )
+    raise UnsupportedError(msg)
+
+
+def _bind_inputs(reader: _GraphReader, signed: bool) -> int:
+    """Bind the graph's entries; returns the batch size, the first dimension of the first input."""
+    signature = reader.program.graph_signature
+    parameters = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    users = [name for name in signature.user_inputs if isinstance(name, str)]
+    batch = 0
+    for node in reader.program.graph_module.graph.nodes:
+        if node.op != "placeholder":
+            continue
+        shapes = result_shapes(node)
+        shape = shapes[0] if shapes else ()
+        if node.name in users and shapes:
+            label = INPUT if len(users) == 1 else f"{INPUT}.{node.name}"
+            entry = reader.graph.add_input(label, shape, signed=signed)
+            reader.values[node] = Value(shape, entry, signed)
+            batch = batch or (shape[0] if shape else 1)
+        else:
+            reader.values[node] = Value(shape, parameter=str(parameters.get(node.name, "")))
+    return batch or 1
+
+
+def _exempt_by_name(graph: WorkloadBuilder, patterns: Iterable[str]) -> list[str]:
+    """Operators that have a price and are exempted all the same; a pattern must match something.
+
+    Raises:
+        UnsupportedError: a pattern that matches no operator.
+    """
+    names = [name for name, data in graph.graph.nodes(data=True) if data["layer"] is not None]
+    found: list[str] = []
+    for pattern in patterns:
+        matching = [name for name in names if fnmatchcase(name, pattern)]
+        if not matching:
+            msg = f"cannot exempt '{pattern}': workload '{graph.name}' has no such operator"
+            raise UnsupportedError(msg)
+        found += matching
+    return found
+
+
+def extract(
+    model: nn.Module,
+    example_input: ExampleInput,
+    *,
+    name: str = "",
+    exempt: Sequence[str] = (),
+    source: str = "",
+    signed_input: bool = True,
+    **about: Any,
+) -> Workload:
+    """Read a network's operators, shapes and tensors.
+
+    Args:
+        model: any torch module; it is traced in evaluation mode and left as it was.
+        example_input: a tensor, the positional arguments, or the keyword arguments of ``forward``.
+        name: name of the workload; the class's name if empty.
+        exempt: names or patterns of operators that need no price.
+        source: where the network came from.
+        signed_input: whether the network's input may be negative.
+        about: further fields of the workload (``fixed_precisions``, ``facts``).
+
+    Raises:
+        UnsupportedError: the model cannot be traced, or an operator has no price.
+    """
+    program = trace(model, example_input)
+    reader = _GraphReader(model, program, name or type(model).__name__, exempt)
+    batch = _bind_inputs(reader, signed_input)
+    reader.run(program.graph_module)
+    _check(reader)
+    unpriced = dict.fromkeys([*reader.unpriced, *_exempt_by_name(reader.graph, exempt)])
+    return reader.graph.build(
+        batch=batch,
+        source=source or f"torch:{type(model).__qualname__}",
+        unpriced=unpriced,
+        **about,
+    )
