@@ -1,0 +1,146 @@
+"""The command line on workloads that need no training."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hwmpq.cost.table import CSV_COLUMNS
+from hwmpq.shipped import shipped_files
+
+LAYERS = """
+name: two-layers
+layers:
+  - {name: conv1, op: conv2d, batch: 1, in_channels: 3, in_height: 224, in_width: 224,
+     out_channels: 64, kernel_size: [7, 7], stride: [2, 2], padding: [3, 3], dilation: [1, 1],
+     groups: 1, im2col: true}
+  - {name: fc, op: linear, batch: 1, in_features: 512, out_features: 1000}
+  - {name: qk, op: matmul, batch: 12, m: 197, k: 64, n: 197}
+"""
+
+
+@pytest.fixture
+def layers_file(tmp_path: Path) -> Path:
+    file = tmp_path / "two-layers.yaml"
+    file.write_text(LAYERS)
+    return file
+
+
+def read(file: Path) -> list[dict[str, str]]:
+    with file.open(newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+def test_csv_has_the_columns_in_order_one_row_a_layer(cli, layers_file, tmp_path) -> None:
+    out = tmp_path / "costs.csv"
+    result = cli("evaluate", layers_file, "-a", "bitfusion-isca18", "--csv", out)
+    assert result.code == 0, result.err
+    header = out.read_text().splitlines()[0].split(",")
+    assert tuple(header[: len(CSV_COLUMNS)]) == CSV_COLUMNS
+    rows = read(out)
+    assert [row["layer"] for row in rows] == ["conv1", "fc", "qk"]
+    assert [int(row["macs"]) for row in rows] == [118013952, 512000, 12 * 197 * 64 * 197]
+    assert int(rows[0]["compute_cycles"]) == 250880  # 112 x 112 x ceil(147 / 16) x ceil(64 / 32)
+
+
+def test_all_precisions_gives_every_pair(cli, layers_file, tmp_path) -> None:
+    out = tmp_path / "costs.csv"
+    result = cli("evaluate", layers_file, "-a", "stripes", "--all-precisions", "--csv", out)
+    assert result.code == 0, result.err
+    pairs = {(int(r["weight_bits"]), int(r["activation_bits"])) for r in read(out)}
+    assert {(w, a) for w in range(1, 9) for a in range(1, 9)} <= pairs
+
+
+def test_a_policy_prices_every_layer_at_its_own_bits(cli, layers_file, tmp_path) -> None:
+    policy = tmp_path / "policy.json"
+    bits = {
+        "conv1": {"weight_bits": 8, "activation_bits": 8},
+        "[fq]*": {"weight_bits": 2, "activation_bits": 4},
+    }
+    policy.write_text(json.dumps(bits))
+    out = tmp_path / "costs.csv"
+    arguments = ("evaluate", layers_file, "-a", "bitfusion-isca18", "--policy", policy)
+    assert cli(*arguments, "--csv", out).code == 0
+    found = [(r["layer"], r["weight_bits"], r["activation_bits"]) for r in read(out)]
+    assert found == [("conv1", "8", "8"), ("fc", "2", "4"), ("qk", "2", "4")]
+
+
+def test_json_totals_are_the_sums_of_the_rows(cli, layers_file) -> None:
+    result = cli("evaluate", layers_file, "-a", "systolic-32x32", "--json")
+    assert result.code == 0, result.err
+    found = json.loads(result.out)
+    for name in ("latency_cycles", "energy_pj", "dram_read_bits", "weight_memory_bits"):
+        rows = sum(row[name] for row in found["layers"])
+        assert found["totals"][name] == pytest.approx(rows, rel=1e-12)
+    assert all(row["bound_ratio"] >= 1 for row in found["layers"])
+    assert found["sources"]
+
+
+def test_set_changes_the_machine(cli, layers_file) -> None:
+    def cycles(*extra: str) -> int:
+        result = cli("evaluate", layers_file, "-a", "bitfusion-isca18", "--json", *extra)
+        return json.loads(result.out)["totals"]["compute_cycles"]
+
+    assert cycles("--set", "compute.rows=8") > cycles()
+
+
+def test_batch_multiplies_work_but_not_weights(cli, layers_file) -> None:
+    one, four = (
+        json.loads(cli("evaluate", layers_file, "-a", "stripes", "--json", "--batch", n).out)
+        for n in (1, 4)
+    )
+    for single, several in zip(one["layers"], four["layers"], strict=True):
+        assert several["macs"] == 4 * single["macs"]
+        assert several["weight_memory_bits"] == single["weight_memory_bits"]
+
+
+def test_several_accelerators_are_compared(cli, layers_file, tmp_path) -> None:
+    out = tmp_path / "costs.csv"
+    pair = ("-a", "stripes", "-a", "bitfusion-isca18")
+    result = cli("evaluate", layers_file, *pair, "--json", "--csv", out)
+    names = [found["accelerator"] for found in json.loads(result.out)["evaluations"]]
+    assert names == ["stripes", "bitfusion-isca18"]
+    assert {row["accelerator"] for row in read(out)} == set(names)
+
+
+@pytest.mark.parametrize("name", tuple(shipped_files("accelerators")))
+def test_every_accelerator_prices_a_layers_file(cli, layers_file, name: str) -> None:
+    result = cli("evaluate", layers_file, "-a", name)
+    assert result.code == 0, result.err
+    assert "conv1" in result.out
+
+
+def test_costing_never_imports_torch(layers_file) -> None:
+    code = (
+        "import sys\n"
+        "from hwmpq.cli.main import main\n"
+        "try:\n"
+        f"    main(['evaluate', {str(layers_file)!r}, '-a', 'bitfusion-isca18'])\n"
+        "except SystemExit as stop:\n"
+        "    assert not stop.code, stop.code\n"
+        "assert 'torch' not in sys.modules, 'torch was imported'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_starts_without_torch_and_shows_an_example_for_each_verb(cli) -> None:
+    verbs = ("list", "check", "extract", "evaluate", "allocate", "optimize", "report")
+    assert all(verb in cli("--help").out for verb in verbs)
+    for verb in verbs:
+        shown = cli(verb, "--help")
+        assert shown.code == 0
+        assert f"hwmpq {verb} " in shown.out, verb
+
+
+def test_list_and_check_know_everything_that_is_shipped(cli) -> None:
+    found = json.loads(cli("list", "--json").out)
+    assert set(found["accelerators"]) == set(shipped_files("accelerators"))
+    assert set(found["workloads"]) == set(shipped_files("workloads"))
+    assert "bmpq" in found["methods"]
+    files = [*shipped_files("accelerators").values(), *shipped_files("workloads").values()]
+    checked = cli("check", *files)
+    assert checked.code == 0, checked.err
