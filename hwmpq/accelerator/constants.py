@@ -7,6 +7,7 @@ clocks, registers or the interface and the other does not.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -134,11 +135,16 @@ def family(name: str) -> Family:
 def recognise(source: str, kind: Kind) -> str | None:
     """The family that a source text names, among those that describe a kind of component.
 
-    >>> recognise("CACTI 7 at 45 nm", "sram")
-    'cacti7'
+    >>> recognise("CACTI 7 at 45 nm", "sram"), recognise("LPDDR3-1600", "dram")
+    ('cacti7', 'lpddr3')
     """
     text = source.lower()
     for name, candidate in families().items():
-        if candidate.kind in {kind, "all"} and any(word in text for word in candidate.names):
+        if candidate.kind in {kind, "all"} and any(_says(text, word) for word in candidate.names):
             return name
     return None
+
+
+def _says(text: str, word: str) -> bool:
+    """Whether a lower-case text has a word, not as the end of another one (ddr3 in lpddr3)."""
+    return re.search(rf"(?<![a-z0-9]){re.escape(word)}(?![a-z])", text) is not None

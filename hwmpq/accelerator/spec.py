@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -22,6 +22,20 @@ from pydantic import (
     model_validator,
 )
 
+from hwmpq.accelerator.components import (
+    DramComponent,
+    OperationComponent,
+    RegisterFileComponent,
+    SramComponent,
+)
+from hwmpq.accelerator.dram import DramAccess, DramType
+from hwmpq.accelerator.resolve import (
+    check_agrees,
+    fill_dram,
+    fill_memory,
+    fill_vector,
+    resolved_components,
+)
 from hwmpq.errors import UnsupportedError
 from hwmpq.precision import Precision, precisions
 from hwmpq.units import Bits, Hertz
@@ -53,7 +67,7 @@ class SupportedPrecisions(Spec):
 
 
 class Memory(Spec):
-    """One on-chip memory.
+    """One on-chip memory: explicit energies, or a component out of a table.
 
     Attributes:
         name: unique; names the columns of results.
@@ -65,6 +79,8 @@ class Memory(Spec):
         write_energy_pj_per_bit: energy of writing.
         leakage_mw: static power over all banks.
         area_mm2: area over all banks.
+        sram: one bank by size, width, node and flavour; fills the fields above.
+        register_file: one bank of registers by size and family; fills the fields above.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
@@ -76,22 +92,56 @@ class Memory(Spec):
     write_energy_pj_per_bit: NonNegativeFloat
     leakage_mw: NonNegativeFloat | None = None
     area_mm2: NonNegativeFloat | None = None
+    sram: SramComponent | None = None
+    register_file: RegisterFileComponent | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, data: Any) -> Any:
+        return fill_memory(data) if isinstance(data, Mapping) else data
+
+    @model_validator(mode="after")
+    def _agree(self) -> Memory:
+        for form in ("sram", "register_file"):
+            component = getattr(self, form)
+            if component is not None:
+                check_agrees(self, form, component.resolve(self.banks))
+        return self
 
 
 class Dram(Spec):
-    """The memory behind the chip's port.
+    """The memory behind the chip's port: explicit energies, or a type out of a table.
 
     Attributes:
         bandwidth_bits_per_cycle: port width at the accelerator's clock.
         read_energy_pj_per_bit: energy of reading, device and interface.
         write_energy_pj_per_bit: energy of writing.
         background_mw: power drawn while the accelerator runs, whether or not data moves.
+        type: DRAM type; fills the energies.
+        access: how rows are used, with a type: ``streaming`` (the default) or ``random``.
     """
 
     bandwidth_bits_per_cycle: PositiveFloat
     read_energy_pj_per_bit: NonNegativeFloat
     write_energy_pj_per_bit: NonNegativeFloat
     background_mw: NonNegativeFloat | None = None
+    type: DramType | None = None
+    access: DramAccess | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, data: Any) -> Any:
+        return fill_dram(data) if isinstance(data, Mapping) else data
+
+    @model_validator(mode="after")
+    def _agree(self) -> Dram:
+        if self.access is not None and self.type is None:
+            msg = "'access' chooses between the energies of a 'type'; add one or remove it"
+            raise ValueError(msg)
+        if self.type is not None:
+            component = DramComponent(type=self.type, access=self.access or "streaming")
+            check_agrees(self, "type", component.resolve())
+        return self
 
 
 class VectorUnit(Spec):
@@ -104,6 +154,8 @@ class VectorUnit(Spec):
         operands: whether tensors come from DRAM or stay in on-chip memory.
         fused: operators applied on the output path of the array, with no cycle and no traffic of
             their own; their operations still cost energy.
+        area_mm2: area, where known.
+        operation: one operation by kind, width and family; fills the energy.
     """
 
     lanes: PositiveInt
@@ -111,6 +163,19 @@ class VectorUnit(Spec):
     energy_pj_per_operation: NonNegativeFloat
     operands: Literal["dram", "on_chip"] = "dram"
     fused: Annotated[tuple[VectorKind, ...], BeforeValidator(_tuple)] = ()
+    area_mm2: NonNegativeFloat | None = None
+    operation: OperationComponent | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, data: Any) -> Any:
+        return fill_vector(data) if isinstance(data, Mapping) else data
+
+    @model_validator(mode="after")
+    def _agree(self) -> VectorUnit:
+        if self.operation is not None:
+            check_agrees(self, "operation", self.operation.resolve())
+        return self
 
 
 class Accelerator(Spec):
@@ -130,7 +195,7 @@ class Accelerator(Spec):
         behavior: choices on which public models disagree; the cost model's schema.
         provenance: source of the numbers by path; a number without an entry has that of the
             nearest path above.
-        uncertainties: relative uncertainty by path, where stated.
+        uncertainties: relative uncertainty by path, where stated or brought by a component.
     """
 
     name: str = Field(min_length=1)
@@ -146,6 +211,20 @@ class Accelerator(Spec):
     behavior: SerializeAsAny[BaseModel]
     provenance: Mapping[str, str] = Field(default_factory=dict)
     uncertainties: Mapping[str, float] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _component_sources(cls, data: Any) -> Any:
+        """Record the tables that component forms were resolved from."""
+        if not isinstance(data, Mapping):
+            return data
+        sources = dict(data.get("provenance") or {})
+        uncertainties = dict(data.get("uncertainties") or {})
+        for owner, resolved in resolved_components(data):
+            for field, uncertainty in resolved.uncertainties.items():
+                sources.setdefault(f"{owner}.{field}", resolved.source)
+                uncertainties.setdefault(f"{owner}.{field}", uncertainty)
+        return {**data, "provenance": sources, "uncertainties": uncertainties}
 
     @model_validator(mode="after")
     def _unique_memories(self) -> Accelerator:
