@@ -1,0 +1,52 @@
+"""A quantiser at rest: a stored step, the form in which every trained network is saved."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from hwmpq.errors import UnsupportedError
+from hwmpq.quant.base import FakeQuantizer, Grid
+from hwmpq.quant.grid import Codes, straight_through
+
+
+class FixedQuantizer(FakeQuantizer):
+    """A grid that no longer changes; the same arithmetic as the quantiser it was taken from.
+
+    The step and the first and last code are buffers, so a saved state holds the whole grid.
+    """
+
+    def __init__(self, bits: int, grid: Grid, *, signed: bool) -> None:
+        self._codes = grid.codes
+        super().__init__(bits, signed=signed)
+        self.register_buffer("fixed_step", grid.step.detach().clone())
+        self.register_buffer("code_range", torch.tensor([grid.codes.low, grid.codes.high]))
+
+    def codes_at(self, bits: int) -> Codes:
+        """The stored codes.
+
+        Raises:
+            UnsupportedError: another width than the stored one.
+        """
+        if hasattr(self, "bits") and bits != self.bits:
+            msg = f"a finished network keeps its bits: the layer has {self.bits}, but got {bits}"
+            raise UnsupportedError(msg)
+        return self._codes
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Tensor], prefix: str, *arguments: object
+    ) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
+        low, high = cast("Tensor", self.code_range).tolist()
+        self._codes = Codes(int(low), int(high))
+
+    def step(self, values: Tensor) -> Tensor:
+        """The stored step."""
+        del values
+        return cast("Tensor", self.fixed_step)
+
+    def quantize(self, values: Tensor) -> Tensor:
+        """Round to the stored grid, identity backward."""
+        return straight_through(values, self.step(values), self._codes)

@@ -1,0 +1,88 @@
+"""PACT: activations clipped at a learned level, then quantised uniformly."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from hwmpq.quant.base import FakeQuantizer
+from hwmpq.quant.grid import Codes, symmetric_codes, to_codes, unsigned_codes
+
+SMALLEST_CLIP = 1e-3
+"""The clipping level may not reach zero, where it would receive no gradient that raises it."""
+
+
+class _LearnedClip(torch.autograd.Function):
+    """Grid values forward; the gradient goes to the input inside the clip, to the clip outside."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, clip: Tensor, codes: Codes) -> Tensor:
+        ctx.save_for_backward(values, clip)
+        ctx.signed = codes.low < 0
+        step = clip / codes.high
+        return to_codes(values, step, codes).mul_(step)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+        gradient = gradients[0]
+        values, clip = ctx.saved_tensors
+        above = values >= clip
+        clip_gradient = (gradient * above).sum()
+        if ctx.signed:
+            below = values <= -clip
+            clip_gradient = clip_gradient - (gradient * below).sum()
+        else:
+            below = values < 0
+        return gradient * ~(above | below), clip_gradient, None
+
+
+def learned_clip(values: Tensor, clip: Tensor, codes: Codes) -> Tensor:
+    """Clip at a learned level and quantise with the step ``clip / high``.
+
+    ``dy/dx`` is 1 inside the clip; ``dy/dclip`` is 1 where ``x >= clip``, and for signed codes -1
+    where ``x <= -clip``.
+
+    References:
+        J. Choi et al., "PACT", arXiv:1805.06085, eq. 1 to 3; the signed form is ours.
+    """
+    return cast("Tensor", _LearnedClip.apply(values, clip, codes))  # type: ignore[no-untyped-call]
+
+
+class PactQuantizer(FakeQuantizer):
+    """A learned clipping level shared by all widths; starts at the largest magnitude first seen.
+
+    The paper starts at a constant of 10 and relies on weight decay to lower it; weight decay
+    applies here too.
+
+    Args:
+        bits: width to start with.
+        signed: whether the tensor may be negative.
+    """
+
+    decays = True
+
+    def __init__(self, bits: int, *, signed: bool) -> None:
+        super().__init__(bits, signed=signed)
+        # Zero stands for a level that has not been started.
+        self.clip = nn.Parameter(torch.zeros(()))
+
+    def codes_at(self, bits: int) -> Codes:
+        """Unsigned codes, or symmetric ones for a signed tensor."""
+        return symmetric_codes(bits) if self.signed else unsigned_codes(bits)
+
+    def _started(self, values: Tensor) -> nn.Parameter:
+        with torch.no_grad():
+            if float(self.clip) == 0:
+                self.clip.copy_(values.abs().amax())
+            self.clip.clamp_(min=SMALLEST_CLIP)
+        return self.clip
+
+    def step(self, values: Tensor) -> Tensor:
+        """Clipping level over the last code."""
+        return self._started(values).detach() / self.codes_at(self.bits).high
+
+    def quantize(self, values: Tensor) -> Tensor:
+        """Clip and quantise; gradients go to the tensor and to the clipping level."""
+        return learned_clip(values, self._started(values), self.codes_at(self.bits))
