@@ -24,6 +24,11 @@ from hwmpq.workload.values import Value, activations, constant_elements
 UNSIGNED_RESULTS = frozenset({"relu", "relu6", "sigmoid", "hard_sigmoid", "softmax"})
 """Operators whose result is never negative."""
 
+SIGN_PRESERVING = frozenset(
+    {"max_pool2d", "avg_pool2d", "mean", "add", "mul", "concat", "upsample"}
+)
+"""Operators whose result is not negative if no operand is."""
+
 
 def add_vector(
     graph: WorkloadBuilder,
@@ -92,7 +97,7 @@ def elementwise(
     else:
         operations = operations_per_element * prod(shape)
     if signed is None:
-        signed = kind not in ("add", "mul") or any(value.signed for value in operands)
+        signed = kind not in SIGN_PRESERVING or any(value.signed for value in operands)
     return add_vector(graph, name, kind, operands, shape, operations, signed=signed)
 
 

@@ -6,8 +6,7 @@ works as well as any.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
@@ -16,7 +15,7 @@ from torch.fx import GraphModule, Node
 
 from hwmpq.errors import UnsupportedError
 from hwmpq.workload.emit_vector import free
-from hwmpq.workload.graph import INPUT, Workload, WorkloadBuilder
+from hwmpq.workload.graph import INPUT, Workload, WorkloadBuilder, matches
 from hwmpq.workload.torch_nodes import (
     full_operator_name,
     node_source,
@@ -45,7 +44,6 @@ class _GraphReader:
         self.problems: list[str] = []
         self.values: dict[Node, Value | tuple[Value, ...]] = {}
         self.bases: dict[Node, Node] = {}
-        self.signed_inputs: bool = True
 
     def value(self, argument: object) -> Value:
         """What a tensor argument holds; numbers are constants."""
@@ -160,7 +158,7 @@ class _GraphReader:
     ) -> tuple[Value, ...]:
         label = operator_name(node).rpartition(".")[2].strip("_")
         name = self.name(node, label)
-        exempt = any(fnmatchcase(name, pattern) for pattern in self.exempt)
+        exempt = any(matches(name, pattern) for pattern in self.exempt)
         if not exempt:
             line = node_source(node)
             where = f", called at {line}" if line else ""
@@ -186,11 +184,12 @@ def _check(reader: _GraphReader) -> None:
     raise UnsupportedError(msg)
 
 
-def _bind_inputs(reader: _GraphReader, signed: bool) -> int:
+def _bind_inputs(reader: _GraphReader, signed: bool | Sequence[bool]) -> int:
     """Bind the graph's entries; returns the batch size, the first dimension of the first input."""
     signature = reader.program.graph_signature
     parameters = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     users = [name for name in signature.user_inputs if isinstance(name, str)]
+    signs = [signed] * len(users) if isinstance(signed, bool) else list(signed)
     batch = 0
     for node in reader.program.graph_module.graph.nodes:
         if node.op != "placeholder":
@@ -199,29 +198,13 @@ def _bind_inputs(reader: _GraphReader, signed: bool) -> int:
         shape = shapes[0] if shapes else ()
         if node.name in users and shapes:
             label = INPUT if len(users) == 1 else f"{INPUT}.{node.name}"
-            entry = reader.graph.add_input(label, shape, signed=signed)
-            reader.values[node] = Value(shape, entry, signed)
+            sign = signs[users.index(node.name)]
+            entry = reader.graph.add_input(label, shape, signed=sign)
+            reader.values[node] = Value(shape, entry, sign)
             batch = batch or (shape[0] if shape else 1)
         else:
             reader.values[node] = Value(shape, parameter=str(parameters.get(node.name, "")))
     return batch or 1
-
-
-def _exempt_by_name(graph: WorkloadBuilder, patterns: Iterable[str]) -> list[str]:
-    """Operators that have a price and are exempted all the same; a pattern must match something.
-
-    Raises:
-        UnsupportedError: a pattern that matches no operator.
-    """
-    names = [name for name, data in graph.graph.nodes(data=True) if data["layer"] is not None]
-    found: list[str] = []
-    for pattern in patterns:
-        matching = [name for name in names if fnmatchcase(name, pattern)]
-        if not matching:
-            msg = f"cannot exempt '{pattern}': workload '{graph.name}' has no such operator"
-            raise UnsupportedError(msg)
-        found += matching
-    return found
 
 
 def extract(
@@ -231,7 +214,7 @@ def extract(
     name: str = "",
     exempt: Sequence[str] = (),
     source: str = "",
-    signed_input: bool = True,
+    signed_input: bool | Sequence[bool] = True,
     **about: Any,
 ) -> Workload:
     """Read a network's operators, shapes and tensors.
@@ -242,7 +225,7 @@ def extract(
         name: name of the workload; the class's name if empty.
         exempt: names or patterns of operators that need no price.
         source: where the network came from.
-        signed_input: whether the network's input may be negative.
+        signed_input: whether the network's input may be negative; one for all, or one each.
         about: further fields of the workload (``fixed_precisions``, ``facts``).
 
     Raises:
@@ -253,10 +236,9 @@ def extract(
     batch = _bind_inputs(reader, signed_input)
     reader.run(program.graph_module)
     _check(reader)
-    unpriced = dict.fromkeys([*reader.unpriced, *_exempt_by_name(reader.graph, exempt)])
     return reader.graph.build(
         batch=batch,
         source=source or f"torch:{type(model).__qualname__}",
-        unpriced=unpriced,
+        unpriced=[*reader.unpriced, *exempt],
         **about,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from math import prod
 from typing import TypeAlias
 
@@ -121,6 +122,15 @@ class Workload:
         return tuple(dict.fromkeys(reader for _, reader in self.graph.out_edges(name)))
 
 
+def matches(name: str, pattern: str) -> bool:
+    """Whether a layer's name is the given one or fits the given pattern.
+
+    >>> matches("layer1.0.conv1", "layer1.*")
+    True
+    """
+    return name == pattern or fnmatchcase(name, pattern)
+
+
 class WorkloadBuilder:
     """Collects operators and tensors and hands out a validated `Workload`."""
 
@@ -183,22 +193,42 @@ class WorkloadBuilder:
     ) -> Workload:
         """Validate and freeze.
 
+        Args:
+            batch: samples that one pass holds.
+            source: where the network came from.
+            unpriced: names or patterns of operators that need no price.
+            fixed_precisions: ``layer or pattern -> "w/a"`` pins.
+            facts: published figures with their source.
+
         Raises:
-            UnsupportedError: the graph is empty or an exempted name is not an operator.
+            UnsupportedError: the graph is empty, an exemption matches no operator, or a pin no
+                layer with a bit-width.
         """
         if not any(data["layer"] is not None for _, data in self.graph.nodes(data=True)):
             msg = f"workload '{self.name}' has no operator"
             raise UnsupportedError(msg)
-        exempt = tuple(unpriced)
-        for name in exempt:
-            if name not in self.graph:
-                msg = f"cannot exempt '{name}': workload '{self.name}' has no such operator"
+        layers = {
+            name: data["layer"]
+            for name, data in self.graph.nodes(data=True)
+            if data["layer"] is not None
+        }
+        exempt: dict[str, None] = {}
+        for pattern in unpriced:
+            found = [name for name in layers if matches(name, pattern)]
+            if not found:
+                msg = f"cannot exempt '{pattern}': workload '{self.name}' has no such operator"
+                raise UnsupportedError(msg)
+            exempt |= dict.fromkeys(found)
+        choosable = [name for name in layers if isinstance(layers[name], MULTIPLY_LAYERS)]
+        for pattern in fixed_precisions or {}:
+            if not any(matches(name, pattern) for name in choosable):
+                msg = f"cannot fix '{pattern}': workload '{self.name}' has no such layer"
                 raise UnsupportedError(msg)
         return Workload(
             name=self.name,
             graph=nx.freeze(self.graph),
             batch=batch,
-            unpriced=exempt,
+            unpriced=tuple(exempt),
             source=source,
             fixed_precisions=dict(fixed_precisions or {}),
             facts=dict(facts or {}),
