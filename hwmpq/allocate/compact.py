@@ -1,0 +1,198 @@
+"""Shrink a problem without losing its optimum.
+
+Layers that share all their bits become one, choices that another choice beats in every respect
+go, and rows that cannot be broken go. Flat arrays of the remaining choices are what the
+relaxation and the search work on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from hwmpq.allocate.base import AllocationProblem, BoolArray, FloatArray, IntArray, Resource
+from hwmpq.allocate.ties import activation_classes, weight_classes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Row:
+    """One hard row over the flat choices.
+
+    Attributes:
+        source: index of the problem's resource.
+        costs: ``[choices]``, integer or float.
+        limit: what is left for them after constants.
+    """
+
+    source: int
+    costs: IntArray | FloatArray
+    limit: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Compact:
+    """A smaller problem with the same optimum.
+
+    Attributes:
+        members: rows of the problem that each merged layer stands for.
+        layer: ``[choices]``, merged layer of each choice, ascending.
+        column: ``[choices]``, precision index of each choice.
+        sensitivity: ``[choices]``.
+        rows: hard rows.
+        links: pairs of index arrays; of each pair, as many choices of the first are taken as of
+            the second (layers that share one kind of bits only).
+    """
+
+    members: tuple[tuple[int, ...], ...]
+    layer: IntArray
+    column: IntArray
+    sensitivity: FloatArray
+    rows: tuple[Row, ...]
+    links: tuple[tuple[IntArray, IntArray], ...]
+
+    @property
+    def starts(self) -> IntArray:
+        """First choice of each merged layer."""
+        found: IntArray = np.flatnonzero(np.r_[True, self.layer[1:] != self.layer[:-1]])
+        return found
+
+    def expand(self, taken: IntArray, layers: int) -> IntArray:
+        """Column of each original layer from the taken choices, one a merged layer."""
+        choices = np.zeros(layers, dtype=np.int64)
+        for choice in taken.tolist():
+            choices[list(self.members[self.layer[choice]])] = self.column[choice]
+        return choices
+
+
+def _merged(problem: AllocationProblem, merge: bool) -> tuple[tuple[int, ...], ...]:
+    if not merge:
+        return tuple((row,) for row in range(len(problem.layers)))
+    pairs = zip(
+        weight_classes(problem.layers, problem.ties),
+        activation_classes(problem.layers, problem.ties),
+        strict=True,
+    )
+    groups: dict[tuple[int, int], list[int]] = {}
+    for row, key in enumerate(pairs):
+        groups.setdefault(key, []).append(row)
+    return tuple(tuple(group) for group in groups.values())
+
+
+def _summed(values: npt.NDArray[np.generic], members: Sequence[Sequence[int]]) -> FloatArray:
+    return np.stack([values[list(group)].sum(axis=0) for group in members]).astype(values.dtype)
+
+
+def _beaten(
+    sensitivity: FloatArray, costs: Sequence[IntArray | FloatArray], keys: IntArray
+) -> BoolArray:
+    """Choices of one layer that another choice of the same key beats or equals.
+
+    Among equals the first stays.
+    """
+    better = sensitivity[:, None] <= sensitivity
+    strictly = sensitivity[:, None] < sensitivity
+    for row in costs:
+        if row[0] == row[-1] and np.all(row == row[0]):
+            continue
+        better &= row[:, None] <= row
+        strictly |= row[:, None] < row
+    order = np.arange(len(keys))
+    wins = better & (strictly | (order[:, None] < order)) & (keys[:, None] == keys)
+    np.fill_diagonal(wins, val=False)
+    beaten: BoolArray = wins.any(axis=0)
+    return beaten
+
+
+def _links(
+    classes: Sequence[int],
+    widths: IntArray,
+    members: Sequence[Sequence[int]],
+    layer: IntArray,
+    column: IntArray,
+) -> list[tuple[IntArray, IntArray]]:
+    """Chain the merged layers of each class: equal counts at every width."""
+    links = []
+    previous: dict[int, int] = {}
+    for merged, group in enumerate(members):
+        key = classes[group[0]]
+        if key in previous:
+            first = np.flatnonzero(layer == previous[key])
+            second = np.flatnonzero(layer == merged)
+            for width in np.unique(widths[column[np.r_[first, second]]]).tolist():
+                links.append(
+                    (
+                        first[widths[column[first]] == width],
+                        second[widths[column[second]] == width],
+                    )
+                )
+        previous[key] = merged
+    return links
+
+
+def _keys(classes: Sequence[int], members: Sequence[Sequence[int]]) -> list[bool]:
+    """Whether a merged layer shares this kind of bits with another merged layer."""
+    count: dict[int, int] = {}
+    for group in members:
+        count[classes[group[0]]] = count.get(classes[group[0]], 0) + 1
+    return [count[classes[group[0]]] > 1 for group in members]
+
+
+def compact(problem: AllocationProblem) -> Compact:
+    """Shrink a problem; with interactions, layers and choices stay as they are."""
+    plain = not problem.interactions
+    members = _merged(problem, plain)
+    weights = np.array([p.weight_bits for p in problem.precisions], dtype=np.int64)
+    activations = np.array([p.activation_bits for p in problem.precisions], dtype=np.int64)
+    by_weights = weight_classes(problem.layers, problem.ties)
+    by_activations = activation_classes(problem.layers, problem.ties)
+    shares_weights = _keys(by_weights, members)
+    shares_activations = _keys(by_activations, members)
+    allowed = np.stack([problem.allowed[list(group)].all(axis=0) for group in members])
+    sensitivity = _summed(problem.sensitivity, members)
+    sums = [_summed(resource.costs, members) for resource in problem.resources]
+    tight = [
+        index
+        for index, (resource, costs) in enumerate(zip(problem.resources, sums, strict=True))
+        if math.fsum(np.where(allowed, costs, -math.inf).max(axis=1)) * (1 + 1e-9)
+        + resource.constant
+        > resource.limit
+    ]
+    kept = allowed.copy()
+    for index in range(len(members) if plain else 0):
+        here = np.flatnonzero(allowed[index])
+        key = np.zeros(len(here), dtype=np.int64)
+        key += weights[here] * 1000 * shares_weights[index]
+        key += activations[here] * shares_activations[index]
+        spent = [sums[row][index, here] for row in tight]
+        kept[index, here[_beaten(sensitivity[index, here], spent, key)]] = False
+    layer, column = (found.astype(np.int64) for found in np.nonzero(kept))
+    rows = tuple(
+        Row(
+            source=index,
+            costs=sums[index][layer, column],
+            limit=_rest(problem.resources[index]),
+        )
+        for index in tight
+    )
+    return Compact(
+        members=members,
+        layer=layer,
+        column=column,
+        sensitivity=sensitivity[layer, column],
+        rows=rows,
+        links=(
+            *_links(by_weights, weights, members, layer, column),
+            *_links(by_activations, activations, members, layer, column),
+        ),
+    )
+
+
+def _rest(resource: Resource) -> float:
+    """What a limit leaves after constants, whole where all costs are whole."""
+    if resource.exact and isinstance(resource.constant, int) and math.isfinite(resource.limit):
+        return math.floor(resource.limit) - resource.constant
+    return resource.limit - resource.constant

@@ -1,0 +1,176 @@
+"""The exact minimiser: relaxation, a core of promising choices, proof.
+
+A choice that lifts the relaxation's bound by ``e`` cannot be part of an assignment that is better
+than ``bound + e``. So the search runs on the choices with small ``e`` alone; once its answer is no
+worse than the bound plus the largest ``e`` it was given, no choice left out can improve it, and
+the answer is optimal for the whole (D. Pisinger, "A minimal algorithm for the multiple-choice
+knapsack problem", European Journal of Operational Research 83, 1995, for several rows at once).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from hwmpq.allocate.base import AllocationProblem, FloatArray, IntArray
+from hwmpq.allocate.compact import Compact, compact
+from hwmpq.allocate.integer import Effort, search
+from hwmpq.allocate.relaxation import Relaxation, relax
+
+_GROWTH = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Found:
+    """The minimiser's answer.
+
+    Attributes:
+        choices: column of each layer, or None.
+        objective: sensitivity, summed from the problem's table; infinite without an assignment.
+        bound: proven lower bound; infinite if it is proved that nothing is feasible.
+        proved: whether the search ended by proof (of optimality, or that nothing is feasible).
+        prices: ``[resources]``, sensitivity saved per unit of limit in the linear relaxation.
+    """
+
+    choices: IntArray | None
+    objective: float
+    bound: float
+    proved: bool
+    prices: FloatArray
+
+    @property
+    def infeasible(self) -> bool:
+        """Whether it is proved that no assignment meets the limits."""
+        return self.choices is None and self.proved
+
+
+class _Search:
+    """The state of one minimisation."""
+
+    def __init__(self, problem: AllocationProblem, effort: Effort) -> None:
+        self.problem = problem
+        self.effort = effort
+        self.deadline = time.monotonic() + effort.time_limit_s
+        self.small: Compact = compact(problem)
+        self.best: IntArray | None = None
+        self.taken: IntArray | None = None
+        self.upper = math.inf
+        self.lower = -math.inf if problem.interactions else _least(problem)
+
+    def offer(self, choices: IntArray) -> bool:
+        """Take an assignment if it is feasible and better."""
+        if not self.problem.ties_hold(choices) or self.problem.exceeded(choices):
+            return False
+        value = self.problem.objective(choices)
+        if value < self.upper:
+            self.best, self.upper = choices, value
+        return True
+
+    @property
+    def close_enough(self) -> bool:
+        """Whether the gap limit is reached."""
+        gap = self.upper - self.lower
+        return self.effort.gap_limit > 0 and bool(gap <= self.effort.gap_limit * abs(self.upper))
+
+    def holds(self, taken: IntArray) -> bool:
+        """Whether an assignment of the small problem meets every limit; keeps it if so."""
+        if not self.offer(self.small.expand(taken, len(self.problem.layers))):
+            return False
+        self.taken = taken
+        return True
+
+    @property
+    def target(self) -> float:
+        """Sensitivity at which the gap limit would be reached."""
+        share = self.effort.gap_limit
+        if share <= 0:
+            return -math.inf
+        return self.lower / (1 - share) if self.lower > 0 else self.lower / (1 + share)
+
+    def run(self, relaxation: Relaxation) -> bool:
+        """Search growing cores; returns whether the answer is proved."""
+        floor, excess = relaxation.bound, relaxation.excess
+        self.lower = max(self.lower, floor)
+        threshold = _first_threshold(excess, len(self.small.members))
+        if not relaxation.solved:
+            threshold = math.inf
+        while True:
+            threshold = min(threshold, self.upper - floor)
+            keep = excess <= threshold + relaxation.noise
+            outcome = search(
+                self.small,
+                keep,
+                self.effort,
+                deadline=self.deadline,
+                holds=self.holds,
+                target=self.target,
+                hint=self.taken,
+                interactions=self.problem.interactions,
+            )
+            outside = math.inf if keep.all() else floor + threshold
+            self.lower = min(max(self.lower, min(outcome.bound, outside)), self.upper)
+            complete = outcome.finished and bool(keep.all() or self.upper <= outside)
+            if complete or self.close_enough or time.monotonic() >= self.deadline:
+                return complete
+            if not outcome.finished and outcome.taken is None:
+                return False
+            threshold = max(threshold * _GROWTH, relaxation.noise)
+
+
+def _least(problem: AllocationProblem) -> float:
+    """Every layer at its least sensitivity; as correctly rounded as objectives are."""
+    values = np.where(problem.allowed, problem.sensitivity, np.inf)
+    return math.fsum(values.min(axis=1).tolist())
+
+
+def _first_threshold(excess: FloatArray, layers: int) -> float:
+    """An excess that leaves about two choices a layer."""
+    wanted = 2 * layers + 20
+    if wanted >= len(excess):
+        return math.inf
+    return float(np.partition(excess, wanted)[wanted])
+
+
+def minimise(
+    problem: AllocationProblem, effort: Effort, *, start: IntArray | None = None
+) -> Found:
+    """Find the least sensitivity within all limits, and prove it.
+
+    Args:
+        problem: what to solve.
+        effort: limits of the search.
+        start: an assignment known to be good; ignored where it breaks a limit.
+    """
+    state = _Search(problem, effort)
+    if start is not None:
+        state.offer(start)
+    empty = len(np.unique(state.small.layer)) < len(state.small.members)
+    prices = np.zeros(len(problem.resources))
+    if empty:
+        proved, state.lower = True, math.inf
+    else:
+        relaxation = relax(state.small)
+        proved = state.run(_without(relaxation) if problem.interactions else relaxation)
+        for row, price in zip(state.small.rows, relaxation.prices.tolist(), strict=True):
+            prices[row.source] = price
+    return Found(
+        choices=state.best,
+        objective=state.upper,
+        bound=min(state.lower, state.upper),
+        proved=proved,
+        prices=prices,
+    )
+
+
+def _without(relaxation: Relaxation) -> Relaxation:
+    """A relaxation that proves nothing: with quadratic terms the linear bound does not hold."""
+    return Relaxation(
+        bound=-math.inf,
+        prices=relaxation.prices,
+        excess=np.zeros_like(relaxation.excess),
+        noise=0.0,
+        solved=False,
+    )
