@@ -7,8 +7,9 @@ from math import ceil
 
 import numpy as np
 
-from hwmpq.accelerator.spec import Accelerator
-from hwmpq.cost.base import LayerCosts
+from hwmpq.accelerator.energy import background_energy_pj, leakage_energy_pj
+from hwmpq.accelerator.spec import Accelerator, Memory
+from hwmpq.cost.base import FloatArray, IntArray, LayerCosts
 from hwmpq.precision import Precision
 from hwmpq.workload.layer import VectorOp
 
@@ -22,59 +23,84 @@ def vector_cycles(operations: int, lanes: int) -> int:
     return ceil(operations / lanes)
 
 
+def vector_operations(layer: VectorOp) -> int:
+    """Operations that are priced: those of the operator, at least a move per element written."""
+    return max(layer.operations, layer.output_elements)
+
+
+def port_bits_per_cycle(memory: Memory) -> int | None:
+    """Bits that a memory's single ports pass in a cycle; None where their width is not known."""
+    return None if memory.width_bits is None else memory.banks * memory.width_bits
+
+
+def vector_memory(accelerator: Accelerator) -> Memory:
+    """The memory behind the vector unit: the one that holds outputs, or the last one."""
+    holders = (memory for memory in accelerator.memories if "output" in memory.holds)
+    return next(holders, accelerator.memories[-1])
+
+
 def vector_cost(
     layer: VectorOp, precisions: Sequence[Precision], accelerator: Accelerator
 ) -> LayerCosts:
     """Price one operator of the vector unit.
 
     It runs on elements of the unit's own width, before they are requantised for the next layer, so
-    its cost is the same at every precision.
-    Reading and writing overlap with computing: latency is the larger of the two, the excess of
-    traffic over computing being the stall.
+    its cost is the same at every precision. Reading and writing overlap with computing: latency is
+    the largest of the three, the excess over computing being the stall.
 
-    Equations (ours): ``compute = ceil(operations / lanes)``, ``traffic = (inputs + parameters +
-    outputs) * element_bits`` and, with
-    operands in DRAM, ``latency = max(compute, ceil(traffic / bandwidth))``.
+    Equations (ours): ``compute = ceil(operations / lanes)``; ``read = (inputs + parameters) *
+    element_bits``; ``write = outputs * element_bits``. With operands on chip the buffer passes
+    ``read + write`` through its ports. With operands in DRAM they stream through the buffer, which
+    is then written and read once for every bit that crosses the chip's port, and ``latency =
+    max(compute, ceil((read + write) / bandwidth), buffer bits / port width)``.
+
+    A fused operator is applied on the way out of the array: no cycle and no traffic of its own,
+    but its operations cost energy.
     """
     unit = accelerator.vector
+    memory = vector_memory(accelerator)
+    operations = vector_operations(layer)
     fused = layer.op in unit.fused
-    compute = 0 if fused else vector_cycles(layer.operations, unit.lanes)
+    compute = 0 if fused else vector_cycles(operations, unit.lanes)
     read = 0 if fused else (layer.input_elements + layer.parameter_elements) * unit.element_bits
     write = 0 if fused else layer.output_elements * unit.element_bits
     through_dram = unit.operands == "dram"
     dram_read, dram_write = (read, write) if through_dram else (0, 0)
+    sram_read = read + dram_write
+    sram_write = write + dram_read
     transfer = ceil((dram_read + dram_write) / accelerator.dram.bandwidth_bits_per_cycle)
-    latency = max(compute, transfer)
+    port = port_bits_per_cycle(memory)
+    through_port = 0 if port is None else ceil((sram_read + sram_write) / port)
+    latency = max(compute, transfer, through_port)
     size = len(precisions)
-    memory = next((m for m in accelerator.memories if "output" in m.holds), None)
-    name = memory.name if memory else accelerator.memories[-1].name
-    holder = memory or accelerator.memories[-1]
 
-    def ints(value: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    def ints(value: int) -> IntArray:
         return np.full(size, value, dtype=np.int64)
 
-    def floats(value: float) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    def floats(value: float) -> FloatArray:
         return np.full(size, value, dtype=np.float64)
 
+    moved_pj = (
+        dram_read * accelerator.dram.read_energy_pj_per_bit
+        + dram_write * accelerator.dram.write_energy_pj_per_bit
+    )
     return LayerCosts(
         compute_cycles=ints(compute),
         stall_cycles=ints(latency - compute),
         dram_read_bits=ints(dram_read),
         dram_write_bits=ints(dram_write),
-        sram_read_bits={name: ints(read)},
-        sram_write_bits={name: ints(write)},
+        sram_read_bits={memory.name: ints(sram_read)},
+        sram_write_bits={memory.name: ints(sram_write)},
         energy_pj={
-            "compute.vector": floats(layer.operations * unit.energy_pj_per_operation),
-            f"sram.{name}": floats(
-                read * holder.read_energy_pj_per_bit + write * holder.write_energy_pj_per_bit
+            "compute.vector": floats(operations * unit.energy_pj_per_operation),
+            f"sram.{memory.name}": floats(
+                sram_read * memory.read_energy_pj_per_bit
+                + sram_write * memory.write_energy_pj_per_bit
             ),
-            "dram": floats(
-                dram_read * accelerator.dram.read_energy_pj_per_bit
-                + dram_write * accelerator.dram.write_energy_pj_per_bit
-            ),
-            "leakage": floats(0.0),
+            "dram": floats(moved_pj) + background_energy_pj(accelerator, ints(latency)),
+            "leakage": leakage_energy_pj(accelerator, ints(latency)),
         },
-        utilization=floats(0.0 if compute == 0 else layer.operations / (compute * unit.lanes)),
+        utilization=floats(0.0 if compute == 0 else operations / (compute * unit.lanes)),
         compute_bound_cycles=ints(compute),
         compulsory_dram_bits=ints(dram_read + dram_write),
     )
