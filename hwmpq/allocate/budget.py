@@ -11,6 +11,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 
 from hwmpq.allocate.base import IntArray, Resource
+from hwmpq.cost.activation_cuts import ActivationCuts
 from hwmpq.cost.base import NumberArray, activation_bits, weight_bits
 from hwmpq.cost.table import CostTable
 from hwmpq.errors import BudgetError, UnsupportedError
@@ -41,23 +42,6 @@ _QUANTITIES: Final[Mapping[str, _Quantity]] = {
     "average_weight_bits": _Quantity("bits", ("count", "bits"), "weight_memory_bits"),
     "average_activation_bits": _Quantity("bits", ("count", "bits"), "activation_memory_bits"),
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ActivationCuts:
-    """Live activation tensors at each cut of the graph, as rows over the layers' bits.
-
-    Attributes:
-        layers: names of the layers whose activation bits matter.
-        elements: ``[cuts, layers]``, values held at the bits of that layer's activations.
-        constant_bits: ``[cuts]``, bits held whatever is chosen.
-        labels: name of each cut.
-    """
-
-    layers: tuple[str, ...]
-    elements: IntArray
-    constant_bits: IntArray
-    labels: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,20 +216,25 @@ def _peak_rows(
     if unknown:
         msg = f"cuts name {unknown}, which are no layers with a choice"
         raise UnsupportedError(msg)
-    elements = np.zeros((len(cuts.labels), len(names)), dtype=np.int64)
-    elements[:, [names.index(layer) for layer in cuts.layers]] = cuts.elements
-    widths = activation_bits(costs.precisions)
+    columns = [names.index(layer) for layer in cuts.layers]
+    shape = (len(cuts.labels), len(names))
+    held = np.zeros((*shape, len(costs.precisions)), dtype=np.int64)
+    held[:, columns] = cuts.bits(costs.precisions)
+    at_reference = np.zeros(shape, dtype=np.int64)
+    at_reference[:, columns] = cuts.bits([reference])[:, :, 0]
     return tuple(
         Resource(
             name="peak_activation_memory",
             unit="bits",
-            costs=held[:, None] * widths,
+            costs=row,
             limit=math.inf,
             constant=int(constant),
-            reference=int(held.sum()) * reference.activation_bits + int(constant),
+            reference=int(known.sum()) + int(constant),
             label=label,
         )
-        for held, constant, label in zip(elements, cuts.constant_bits, cuts.labels, strict=True)
+        for row, known, constant, label in zip(
+            held, at_reference, cuts.constant_bits, cuts.labels, strict=True
+        )
     )
 
 

@@ -9,8 +9,9 @@ from fnmatch import fnmatchcase
 import numpy as np
 
 from hwmpq.allocate.base import AllocationProblem, BoolArray, FloatArray, Interaction
-from hwmpq.allocate.budget import REFERENCE, ActivationCuts, Budget
+from hwmpq.allocate.budget import REFERENCE, Budget
 from hwmpq.allocate.ties import Tie, as_ties
+from hwmpq.cost.activation_cuts import ActivationCuts
 from hwmpq.cost.table import CostTable
 from hwmpq.errors import BudgetError, NotFoundError, UnsupportedError
 from hwmpq.precision import Precision

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from hwmpq.allocate.base import Allocation, Allocator, Interaction
-from hwmpq.allocate.budget import REFERENCE, ActivationCuts, Budget
+from hwmpq.allocate.budget import REFERENCE, Budget
 from hwmpq.allocate.ilp import ILP
 from hwmpq.allocate.problem import Rules, build_problem
 from hwmpq.allocate.ties import Tie
+from hwmpq.cost.activation_cuts import ActivationCuts
 from hwmpq.cost.table import CostTable
 from hwmpq.precision import Precision
 from hwmpq.sensitivity.base import SensitivityTable
