@@ -89,14 +89,15 @@ def multiplier_energy_pj(
     0.2
     """
     _check_bits(weight_bits, activation_bits)
+    product = weight_bits * activation_bits
     if family_name == "horowitz":
-        return family("horowitz").numbers("int_mul_pj")["8"] * weight_bits * activation_bits / 64
+        return family("horowitz").numbers("int_mul_pj")["8"] * product / 64
     if family_name == "freepdk45":
         energy, _ = _synthesised_multiplier(weight_bits, activation_bits)
         reference, _ = _synthesised_multiplier(8, 8)
         return family("freepdk45").number("anchor_mul_8x8_pj") * energy / reference
     whole = family("aladdin").numbers("int_mul_32")["energy_pj"]
-    return whole * weight_bits * activation_bits / 1024
+    return whole * product / 1024
 
 
 def multiplier_area_um2(
@@ -115,7 +116,7 @@ def multiplier_area_um2(
         return _synthesised_multiplier(weight_bits, activation_bits)[1]
     if family_name == "aladdin":
         whole = family("aladdin").numbers("int_mul_32")["area_um2"]
-        return whole * weight_bits * activation_bits / 1024
+        return whole * (weight_bits * activation_bits) / 1024
     msg = f"family '{family_name}' has no checked multiplier areas; use 'freepdk45' or 'aladdin'"
     raise UnsupportedError(msg)
 

@@ -14,7 +14,7 @@ from pydantic import ValidationError, create_model
 from hwmpq import registry
 from hwmpq.accelerator.spec import Accelerator
 from hwmpq.errors import NotFoundError, Problem, ProblemList, SpecError
-from hwmpq.shipped import find_file
+from hwmpq.shipped import find_file, missing_file
 from hwmpq.strict_yaml import Document, parse_yaml, read_yaml, validation_problems
 
 _STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
@@ -145,3 +145,21 @@ def load_accelerator(
     """
     document = read_yaml(find_file("accelerators", str(name_or_path)), sourced=True)
     return parse_accelerator(apply_overrides(document, overrides or {}))
+
+
+def read_accelerator(file: Path) -> Accelerator:
+    """Read an accelerator as a run directory keeps it, with its sources.
+
+    Raises:
+        NotFoundError: its cost model is not installed here.
+        SpecError: missing, or not an accelerator.
+    """
+    if not file.is_file():
+        raise missing_file(file)
+    try:
+        text = file.read_text(encoding="utf-8")
+        architecture = Accelerator.model_validate_json(text).architecture
+        return _schema(architecture.replace("-", "_")).model_validate_json(text)
+    except (OSError, UnicodeDecodeError, ValidationError) as error:
+        rule = f"is not an accelerator written by hwmpq ({type(error).__name__})"
+        raise SpecError(str(file), [Problem("file", rule)]) from error

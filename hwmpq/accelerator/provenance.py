@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 Value = TypeVar("Value")
 _LAST_STEP: Final = re.compile(r"(\.[^.\[\]]+|\[\d+\]|^[^.\[\]]+)$")
-_ENERGY: Final = re.compile(r"energy|_pj($|_)|_mw($|_)|leakage|area_(mm2|um2)")
+_ENERGY: Final = re.compile(r"energy|(^|[._])pj($|_)|_mw($|_)|leakage|area_(mm2|um2)")
 
 
 def nearest_above(path: str, stated: Mapping[str, object]) -> str | None:
