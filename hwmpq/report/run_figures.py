@@ -1,0 +1,264 @@
+"""Figures of how a run went and how runs compare: data in, figure out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from hwmpq.report.grid import records
+from hwmpq.report.layer_figure import bit_bounds, bits_heatmap, unique_labels
+from hwmpq.report.style import (
+    BLUE,
+    CATEGORIES,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    ROW_PX,
+    VERMILION,
+    dress,
+    label,
+)
+
+_PHASE_FILL: Final = {"warm-up": "#EEF1F4", "search": "#FFFFFF", "fine-tune": "#E8F3EC"}
+_SYMBOLS: Final = ("circle", "diamond", "square", "triangle-up", "star", "cross", "x")
+_WIDE_CELL_PX: Final = 22
+
+
+def training_figure(
+    epochs: pd.DataFrame,
+    rounds: pd.DataFrame,
+    *,
+    float_accuracy: float | None,
+    costs: Mapping[str, float | None],
+) -> go.Figure:
+    """Accuracy, loss and budgeted costs over the epochs of the quantised network.
+
+    Args:
+        epochs: columns epoch, phase, train_loss, validation_accuracy.
+        rounds: columns round, epoch, accepted, and one a name of ``costs``, relative to the
+            reference.
+        float_accuracy: validation accuracy of the float baseline.
+        costs: title of each drawn cost -> its limit relative to the reference, if it has one.
+    """
+    figure = make_subplots(
+        rows=3, cols=1, shared_xaxes=True, vertical_spacing=0.05, row_heights=[0.4, 0.3, 0.3]
+    )
+    ends = epochs["epoch"] + 1
+    curves = (
+        ("validation_accuracy", "validation accuracy", BLUE),
+        ("train_loss", "training loss", VERMILION),
+    )
+    for row, (column, title, colour) in enumerate(curves, start=1):
+        figure.add_trace(
+            go.Scatter(
+                x=ends.tolist(), y=epochs[column].tolist(), mode="lines+markers", name=title,
+                line={"color": colour, "width": 2}, marker={"size": 5}, showlegend=False,
+                hovertemplate=f"after epoch %{{x}}<br>{title}: %{{y:.4f}}<extra></extra>",
+            ),
+            row=row, col=1,
+        )  # fmt: skip
+    if float_accuracy is not None:
+        figure.add_hline(
+            y=float_accuracy, line={"color": INK, "dash": "dash", "width": 1}, row=1, col=1,
+            annotation_text="float baseline", annotation_position="top left",
+            annotation_font_size=11,
+        )  # fmt: skip
+    _cost_steps(figure, rounds, costs, end=float(ends.max()) if len(ends) else 1.0)
+    _mark_phases(figure, epochs)
+    _mark_rounds(figure, rounds)
+    dress(figure, height=560)
+    figure.update_layout(
+        margin={"l": 10, "r": 20, "t": 46, "b": 46},
+        legend={"orientation": "h", "x": 0, "y": 0.265, "yanchor": "bottom", "font": {"size": 11}},
+    )
+    figure.update_yaxes(title_text="accuracy", tickformat=".0%", row=1, col=1)
+    figure.update_yaxes(title_text="loss", rangemode="tozero", row=2, col=1)
+    figure.update_yaxes(title_text="of reference", rangemode="tozero", row=3, col=1)
+    figure.update_xaxes(title_text="epochs finished", row=3, col=1)
+    figure.update_xaxes(range=[0, float(ends.max()) if len(ends) else 1.0], showgrid=False)
+    return figure
+
+
+def _cost_steps(
+    figure: go.Figure, rounds: pd.DataFrame, costs: Mapping[str, float | None], *, end: float
+) -> None:
+    for (title, limit), colour in zip(costs.items(), CATEGORIES * len(costs), strict=False):
+        if title not in rounds or rounds.empty:
+            continue
+        figure.add_trace(
+            go.Scatter(
+                x=[*rounds["epoch"].tolist(), end],
+                y=[*rounds[title].tolist(), rounds[title].iloc[-1]],
+                mode="lines+markers", line={"shape": "hv", "color": colour, "width": 2},
+                name=label(title), marker={"size": 6},
+                hovertemplate=f"%{{x}} epochs<br>{label(title)}: %{{y:.4f}}<extra></extra>",
+            ),
+            row=3, col=1,
+        )  # fmt: skip
+        if limit is not None:
+            figure.add_hline(
+                y=limit, line={"color": colour, "dash": "dash", "width": 1}, row=3, col=1,
+                annotation_text=f"limit of {label(title)}", annotation_position="bottom left",
+                annotation_font_size=11,
+            )  # fmt: skip
+
+
+def _mark_phases(figure: go.Figure, epochs: pd.DataFrame) -> None:
+    if epochs.empty:
+        return
+    change = epochs["phase"] != epochs["phase"].shift()
+    for _, block in epochs.groupby(change.cumsum()):
+        phase = str(block["phase"].iloc[0])
+        first, last = float(block["epoch"].min()), float(block["epoch"].max()) + 1
+        figure.add_vrect(
+            x0=first, x1=last, fillcolor=_PHASE_FILL.get(phase, "#FFFFFF"), line_width=0,
+            layer="below", row="all", col=1,
+        )  # fmt: skip
+        figure.add_annotation(
+            x=(first + last) / 2, y=1, yref="paper", xref="x", yshift=16, text=label(phase),
+            showarrow=False, font={"size": 11, "color": GREY},
+        )  # fmt: skip
+
+
+def _mark_rounds(figure: go.Figure, rounds: pd.DataFrame) -> None:
+    for record in records(rounds):
+        colour = GREEN if record["accepted"] else GREY
+        figure.add_vline(
+            x=record["epoch"], line={"color": colour, "dash": "dot", "width": 1}, row="all", col=1
+        )
+        figure.add_annotation(
+            x=record["epoch"], y=1, xref="x", yref="paper", yshift=2, yanchor="bottom",
+            text=f"r{record['round']}", showarrow=False, font={"size": 10, "color": colour},
+        )  # fmt: skip
+
+
+def bits_over_rounds(weights: pd.DataFrame, activations: pd.DataFrame) -> go.Figure:
+    """Bits in force after each round, one heat map for weights and one for activations.
+
+    Args:
+        weights: weight bits, ``[layers, rounds]``.
+        activations: activation bits, ``[layers, rounds]``.
+    """
+    figure = make_subplots(
+        rows=1, cols=2, shared_yaxes=True, horizontal_spacing=0.03,
+        subplot_titles=("<b>Weights</b>", "<b>Activations</b>"),
+    )  # fmt: skip
+    names = unique_labels([str(name) for name in weights.index])
+    columns = [str(column) for column in weights.columns]
+    bounds = bit_bounds(weights, activations)
+    wide = len(columns) * _WIDE_CELL_PX <= 480
+    for column, widths in ((1, weights), (2, activations)):
+        trace = bits_heatmap(columns, widths, rows=names, bounds=bounds, text=wide)
+        figure.add_trace(trace, row=1, col=column)
+    _finish_cells(figure, rows=len(names), title="round")
+    figure.update_annotations(font_size=13)
+    return figure
+
+
+def bits_of_runs(weights: pd.DataFrame, activations: pd.DataFrame) -> go.Figure:
+    """Final bits of several runs side by side, ``[layers, runs]``."""
+    figure = bits_over_rounds(weights, activations)
+    figure.update_xaxes(title_text="", tickangle=-30 if weights.shape[1] > 3 else 0)
+    return figure
+
+
+def sensitivity_heatmap(frame: pd.DataFrame) -> go.Figure:
+    """Scores of the allocator by layer and precision; dark cells hurt most.
+
+    Colours are logarithmic over the positive scores; scores of zero or less keep the lightest
+    colour and show their value on hovering.
+
+    Args:
+        frame: ``[layers, precisions]``.
+    """
+    values = frame.to_numpy(dtype=float)
+    positive = values[np.isfinite(values) & (values > 0)]
+    floor = float(positive.min()) if positive.size else 1.0
+    ceiling = float(positive.max()) if positive.size else 1.0
+    logarithm = np.log10(np.clip(np.nan_to_num(values, nan=floor), floor, None))
+    low, high = np.log10(floor), np.log10(ceiling)
+    ticks = _log_ticks(low, high)
+    figure = go.Figure(
+        go.Heatmap(
+            x=[str(column) for column in frame.columns],
+            y=unique_labels([str(name) for name in frame.index]),
+            z=logarithm.tolist(),
+            customdata=values.tolist(),
+            zmin=float(low),
+            zmax=float(high) if high > low else float(low) + 1,
+            colorscale="Blues",
+            xgap=1,
+            ygap=1,
+            colorbar={
+                "title": {"text": "score", "side": "top"},
+                "thickness": 14,
+                "tickvals": ticks,
+                "ticktext": [f"{10**tick:.1g}" for tick in ticks],
+                "len": 1,
+            },
+            hovertemplate="%{y}<br>%{x}: %{customdata:.4g}<extra></extra>",
+        )
+    )
+    _finish_cells(figure, rows=len(frame), title="weight bits / activation bits")
+    return figure
+
+
+def _log_ticks(low: float, high: float) -> list[float]:
+    if high - low < 1:
+        return [float(low), float(high)] if high > low else [float(low)]
+    step = max(1, int(np.ceil((high - low) / 6)))
+    return [float(tick) for tick in range(int(np.ceil(low)), int(np.floor(high)) + 1, step)]
+
+
+def _finish_cells(figure: go.Figure, *, rows: int, title: str) -> None:
+    dress(figure, height=84 + ROW_PX * max(rows, 3))
+    figure.update_layout(margin={"l": 10, "r": 10, "t": 36, "b": 48})
+    figure.update_yaxes(autorange="reversed", showgrid=False, type="category")
+    figure.update_xaxes(title_text=title, showgrid=False, type="category")
+
+
+def accuracy_figure(frame: pd.DataFrame, *, costs: Sequence[tuple[str, str]]) -> go.Figure:
+    """Test accuracy of runs against each cost, one colour and symbol a method.
+
+    Args:
+        frame: columns run, method, test_accuracy, and the columns of ``costs``.
+        costs: column and axis title of each panel.
+    """
+    figure = make_subplots(rows=1, cols=len(costs), shared_yaxes=True, horizontal_spacing=0.05)
+    for index, (method, group) in enumerate(frame.groupby("method", sort=False)):
+        for column, (key, title) in enumerate(costs, start=1):
+            figure.add_trace(
+                go.Scatter(
+                    x=group[key].tolist(), y=group["test_accuracy"].tolist(), mode="markers",
+                    name=label(str(method)), legendgroup=str(index), showlegend=column == 1,
+                    text=[label(str(run)) for run in group["run"]],
+                    marker={
+                        "size": 11, "color": CATEGORIES[index % len(CATEGORIES)],
+                        "symbol": _SYMBOLS[index % len(_SYMBOLS)],
+                        "line": {"width": 1, "color": "white"},
+                    },
+                    hovertemplate=f"%{{text}}<br>{title}: %{{x:.4g}}<br>%{{y:.2%}}<extra></extra>",
+                ),
+                row=1, col=column,
+            )  # fmt: skip
+            figure.update_xaxes(title_text=title, rangemode="tozero", row=1, col=column)
+    baselines = frame["float_test_accuracy"].dropna().unique()
+    if len(baselines) == 1:
+        figure.add_hline(
+            y=float(baselines[0]), line={"color": ORANGE, "dash": "dash", "width": 1},
+            annotation_text="float baseline", annotation_font_size=11,
+        )  # fmt: skip
+    dress(figure, height=380)
+    figure.update_layout(
+        margin={"l": 10, "r": 20, "t": 50, "b": 46},
+        legend={"orientation": "h", "x": 0, "y": 1.04, "yanchor": "bottom"},
+    )
+    figure.update_yaxes(tickformat=".1%")
+    figure.update_yaxes(title_text="test accuracy", row=1, col=1)
+    return figure
