@@ -1,8 +1,9 @@
 """Bit-serial arrays of lanes, columns, rows and tiles: Stripes, Loom and bit-parallel DaDianNao.
 
-The machines of the public simulator isakedo/DNNsim (commit 4748a60). A processing element multiplies
-``lanes`` pairs and adds them up; ``columns`` windows and ``rows * tiles`` filters run side by side. A *step* feeds one
-slice of the reduction to all of them; how many cycles it takes is what tells the machines apart:
+The machines of the public simulator isakedo/DNNsim (commit 4748a60). A processing element
+multiplies ``lanes`` pairs and adds them up; ``columns`` windows and ``rows * tiles`` filters run
+side by side. A *step* feeds one slice of the reduction to all of them; how many cycles it takes is
+what tells the machines apart:
 
     DaDianNao (nothing serial)     1
     Stripes (activations serial)   a
@@ -43,8 +44,10 @@ class BitSerialArray(Spec):
         tiles: tiles, each with its own filters.
         pe_width_bits: widest operand of one processing element; a wider activation takes
             ``ceil(a / width)`` columns, a wider weight as many rows.
-        activation_bits_per_cycle: bits of a serial activation consumed per cycle (Loom-1b, -2b, -4b).
-        energy_pj_per_lane_cycle: energy of one lane in one cycle, its share of the adder tree included.
+        activation_bits_per_cycle: bits of a serial activation consumed per cycle (Loom-1b, -2b,
+            -4b).
+        energy_pj_per_lane_cycle: energy of one lane in one cycle, its share of the adder tree
+            included.
     """
 
     serial: Literal["none", "activation", "both"]
@@ -61,19 +64,22 @@ class BitSerialBehavior(Spec):
     """Choices of the simulator, and where one may disagree.
 
     Attributes:
-        first_layer: ``space_to_depth`` turns a strided layer of three channels into one of ``3 s^2`` channels and
-            stride 1, as DNNsim does; ``direct`` runs it as any other.
-        grouped: ``two_or_dense`` is DNNsim's rule: two groups run one after the other, any other number of groups
-            that is not depthwise shares its steps as if all filters read the same channels (too fast);
-            ``per_group`` runs the groups one after the other.
-        linear: ``staggered`` feeds the slices of one row to the columns in turn, one a cycle (DNNsim); ``windows``
-            treats rows as windows of a 1 x 1 convolution, which is faster from about ``columns`` rows on.
-        step_fraction: measured cycles over those of the static precisions, for machines that drop leading zeros of
-            the activations they are fed (Loom: 0.87 to 1.00 on uniform random data); 1 keeps the upper bound.
-        dram_word: ``power_of_two`` stores a value in the next power of two of its bits (DNNsim); ``exact`` packs.
+        first_layer: ``space_to_depth`` turns a strided layer of three channels into one of ``3
+            s^2`` channels and stride 1, as DNNsim does; ``direct`` runs it as any other.
+        grouped: ``two_or_dense`` is DNNsim's rule: two groups run one after the other, any other
+            number of groups that is not depthwise shares its steps as if all filters read the same
+            channels (too fast); ``per_group`` runs the groups one after the other.
+        linear: ``staggered`` feeds the slices of one row to the columns in turn, one a cycle
+            (DNNsim); ``windows`` treats rows as windows of a 1 x 1 convolution, which is faster
+            from about ``columns`` rows on.
+        step_fraction: measured cycles over those of the static precisions, for machines that drop
+            leading zeros of the activations they are fed (Loom: 0.87 to 1.00 on uniform random
+            data); 1 keeps the upper bound.
+        dram_word: ``power_of_two`` stores a value in the next power of two of its bits (DNNsim);
+            ``exact`` packs.
         data_width_bits: least width of a value in DRAM and buffers (DNNsim's ``data_width``).
-        outputs: ``kept_if_fits`` writes outputs to DRAM only when they exceed the memory that holds them (DNNsim has
-            1 GiB and never writes); ``dram`` always writes them.
+        outputs: ``kept_if_fits`` writes outputs to DRAM only when they exceed the memory that
+            holds them (DNNsim has 1 GiB and never writes); ``dram`` always writes them.
     """
 
     first_layer: Literal["space_to_depth", "direct"] = "space_to_depth"
@@ -86,7 +92,7 @@ class BitSerialBehavior(Spec):
 
 
 def cycles_per_step(array: BitSerialArray, weight: IntArray, activation: IntArray) -> IntArray:
-    """Cycles of one step; see the module's table (`core/src/Stripes.cpp`, `Loom.cpp`, `DaDianNao.cpp`)."""
+    """Cycles of one step, by the table above (`core/src` of DNNsim: `Stripes.cpp`, `Loom.cpp`)."""
     if array.serial == "none":
         return np.ones_like(activation)
     if array.serial == "activation":
@@ -97,8 +103,8 @@ def cycles_per_step(array: BitSerialArray, weight: IntArray, activation: IntArra
 def staggered_cycles(steps: IntArray, columns: IntArray, cycles: IntArray) -> IntArray:
     """Cycles of steps that start one a cycle, each in the next column once that is free.
 
-    Equation (closed form of `core/src/Stripes.cpp::process_tiles`, linear layers): step ``i`` starts at
-    ``floor(i / C) * max(C, c) + i mod C`` and the last ends ``c`` later.
+    Equation (closed form of `core/src/Stripes.cpp::process_tiles`, linear layers): step ``i``
+    starts at ``floor(i / C) * max(C, c) + i mod C`` and the last ends ``c`` later.
 
     >>> int(staggered_cycles(np.array(128), np.array(16), np.array(8)))
     135
@@ -183,7 +189,7 @@ class BitSerial:
             accelerator,
             traffic,
             compute_cycles=_scaled(ideal, behavior.step_fraction),
-            compute_energy_pj={"compute.array": energy},
+            compute_energy_pj={"compute.array": np.asarray(energy, dtype=np.float64)},
             utilization=np.asarray(work / (peak * ideal), dtype=np.float64),
             compute_bound_cycles=_scaled(ceil_div(work, peak), behavior.step_fraction),
             compulsory_dram_bits=compulsory,
@@ -228,7 +234,8 @@ def _machine(array: BitSerialArray, shape: StepShape, precisions: Sequence[Preci
 def _compute_cycles(shape: StepShape, machine: _Machine) -> IntArray:
     """Cycles of all steps.
 
-    Equations (`core/src/OutputStationary.cpp::configure_layer`, `WindowFirstOutS.cpp`), per image::
+    Equations (`core/src/OutputStationary.cpp::configure_layer`, `WindowFirstOutS.cpp`), per
+    image::
 
         convolution  groups * ceil(windows / C) * ceil(K / (R T)) * taps * ceil(Cin / L) * c
         depthwise    ceil(K / d) * ceil(windows / C) * taps * c,   d = min(L, R), one tile
@@ -252,8 +259,9 @@ def _traffic(
 ) -> overlap.Traffic:
     """Bits of weights and inputs moved.
 
-    Buffers are double-buffered: half of each serves the layer being computed. A window's slice is read once for every
-    set of filters, a filter's slice once for every set of windows; a depthwise step reads one channel a filter.
+    Buffers are double-buffered: half of each serves the layer being computed. A window's slice is
+    read once for every set of filters, a filter's slice once for every set of windows; a depthwise
+    step reads one channel a filter.
     """
     word_w, word_a = words
     inputs, weights = accelerator.memory_for("input"), accelerator.memory_for("weight")

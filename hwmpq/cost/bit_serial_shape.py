@@ -1,4 +1,4 @@
-"""A layer as the bit-serial arrays of DNNsim see it: windows, filters, taps and slices of the reduction."""
+"""A layer as DNNsim's arrays see it: windows, filters, taps and slices of the reduction."""
 
 from __future__ import annotations
 
@@ -58,9 +58,10 @@ def step_shape(
 ) -> StepShape:
     """Map a layer on the step loops.
 
-    The simulator knows convolutions with one stride and padding and linear layers of one row. Beyond it, ours:
-    both axes count on their own, a dilated kernel has the taps of the undilated one, a linear layer of several rows
-    runs row by row, and a matmul is ``batch`` groups of a 1 x 1 convolution with a window per row.
+    The simulator knows convolutions with one stride and padding and linear layers of one row.
+    Beyond it, ours: both axes count on their own, a dilated kernel has the taps of the undilated
+    one, a linear layer of several rows runs row by row, and a matmul is ``batch`` groups of a 1 x
+    1 convolution with a window per row.
     """
     nest = layer.loops
     if not isinstance(layer, Conv2d):
@@ -130,9 +131,9 @@ def _direct(layer: Conv2d, channels: int) -> _Plane:
 def _reshaped(layer: Conv2d) -> _Plane | None:
     """The first layer with its stride turned into channels, or None where the rule does not apply.
 
-    Equation (`base/src/Array.cpp::reshape_first_layer_act`, after padding): ``C' = C s^2, N' = ceil(N / s),
-    R' = ceil(R / s)``, stride 1, so ``O' = N' - R' + 1``. The simulator takes the height for both axes; here each axis
-    has its own.
+    Equation (`base/src/Array.cpp::reshape_first_layer_act`, after padding): ``C' = C s^2, N' =
+    ceil(N / s), R' = ceil(R / s)``, stride 1, so ``O' = N' - R' + 1``. The simulator takes the
+    height for both axes; here each axis has its own.
     """
     strided = max(layer.stride) > 1 and layer.dilation == (1, 1)
     if layer.in_channels != FIRST_LAYER_CHANNELS or layer.groups != 1 or not strided:
@@ -168,8 +169,8 @@ def dram_image(
 
     Equations (`core/src/OutputStationary.cpp::fill_weight_buffer`, `generate_memory_maps`)::
 
-        weights  groups * ceil(K / R) * taps * ceil(Cin / L) * ceil(lanes * R * word / block) * block
-        inputs   positions * ceil(C * word / block) * block
+        weights  groups * ceil(K / R) * taps * ceil(Cin / L) * ceil(lanes * R * word / block) *
+        block inputs   positions * ceil(C * word / block) * block
     """
     sets = ceil_div(np.full_like(rows, shape.filters), rows)
     per_step = ceil_div(shape.lanes * rows * word_w, block_bits) * block_bits

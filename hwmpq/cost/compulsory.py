@@ -1,7 +1,7 @@
 """How much of its input a layer must touch at least.
 
-A convolution whose stride is larger than its kernel skips rows and columns, so "every input element once" would be no
-lower bound.
+A convolution whose stride is larger than its kernel skips rows and columns, so "every input
+element once" would be no lower bound.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import numpy as np
 from hwmpq.accelerator.spec import Accelerator, Memory, Operand
 from hwmpq.cost.base import FloatArray, IntArray, LayerCosts
 
-MW_CYCLES_TO_PJ = 1e9
+PJ_PER_MW_SECOND = 1e9
 """A milliwatt over a second is 1e9 pJ."""
 
 
@@ -60,7 +60,8 @@ def share_bits(accelerator: Accelerator, operand: Operand) -> int:
 def traffic_energy_pj(accelerator: Accelerator, traffic: Traffic) -> dict[str, FloatArray]:
     """Energy of moving bits, by component.
 
-    Equation: bits read times energy per bit read plus the same for writing, for DRAM and every memory.
+    Equation: bits read times energy per bit read plus the same for writing, for DRAM and every
+    memory.
     """
     dram = accelerator.dram
     energy: dict[str, FloatArray] = {
@@ -83,8 +84,8 @@ def leakage_energy_pj(accelerator: Accelerator, latency_cycles: IntArray) -> Flo
     """
     power_mw = sum(memory.leakage_mw or 0.0 for memory in accelerator.memories)
     power_mw += accelerator.dram.background_mw or 0.0
-    energy: FloatArray = latency_cycles * (power_mw * MW_CYCLES_TO_PJ / accelerator.clock_hz)
-    return energy
+    per_cycle_pj = power_mw * PJ_PER_MW_SECOND / accelerator.clock_hz
+    return np.asarray(latency_cycles * per_cycle_pj, dtype=np.float64)
 
 
 def overlapped_costs(
@@ -96,15 +97,31 @@ def overlapped_costs(
     utilization: FloatArray,
     compute_bound_cycles: IntArray,
     compulsory_dram_bits: IntArray,
+    busy_cycles: IntArray | None = None,
+    latency_bound_cycles: IntArray | None = None,
     mapping: Mapping[str, Sequence[str]] | None = None,
 ) -> LayerCosts:
     """Put a layer's costs together; transfers hide behind computing as far as they fit.
 
-    Equation (double buffering, no start-up): ``latency = max(compute, ceil((read + written) / bandwidth))``; what
-    exceeds computing is the stall.
+    Args:
+        accelerator: whose memories and clock.
+        traffic: bits moved.
+        compute_cycles: cycles the array is busy.
+        compute_energy_pj: energy of the array, by component.
+        utilization: of the array, 0 to 1.
+        compute_bound_cycles: lower bound of the compute cycles.
+        compulsory_dram_bits: lower bound of the DRAM traffic.
+        busy_cycles: cycles the DRAM is busy, for machines with more than one port.
+        latency_bound_cycles: lower bound of the latency, for the same machines.
+        mapping: what the model chose.
+
+    Equation (double buffering, no start-up): ``latency = max(compute, ceil((read + written) /
+    bandwidth))``; what exceeds computing is the stall.
     """
     moved = traffic.dram_read_bits + traffic.dram_write_bits
-    busy = transfer_cycles(moved, accelerator.dram.bandwidth_bits_per_cycle)
+    busy = busy_cycles
+    if busy is None:
+        busy = transfer_cycles(moved, accelerator.dram.bandwidth_bits_per_cycle)
     stall: IntArray = np.maximum(busy - compute_cycles, 0)
     energy = {
         **compute_energy_pj,
@@ -122,5 +139,6 @@ def overlapped_costs(
         utilization=utilization,
         compute_bound_cycles=compute_bound_cycles,
         compulsory_dram_bits=compulsory_dram_bits,
+        latency_bound_cycles=latency_bound_cycles,
         mapping=mapping or {},
     )

@@ -15,11 +15,12 @@ def fetches(
 ) -> tuple[IntArray, IntArray]:
     """Times that weights and inputs are fetched, ``[precisions]`` each.
 
-    While either operand fits its buffer, both are fetched once: the other streams past it. When neither fits, one is
-    cut into blocks of the buffer's size and the other is fetched once a block; the cheaper of the two is taken, inputs
-    being fetched again on a tie.
+    While either operand fits its buffer, both are fetched once: the other streams past it. When
+    neither fits, one is cut into blocks of the buffer's size and the other is fetched once a
+    block; the cheaper of the two is taken, inputs being fetched again on a tie.
 
-    Equation (`bitmod_sim/accelerator.py::_calc_num_mem_refetch` of abdelfattah-lab/BitMoD-HPCA-25, the same rule in
+    Equation (`bitmod_sim/accelerator.py::_calc_num_mem_refetch` of abdelfattah-lab/BitMoD-HPCA-25,
+    the same rule in
     `sim/hw/accelerator.py` of yc2367/BitSim)::
 
         n_w = ceil(I / size_i), n_i = ceil(W / size_w);  min(n_w W + I, W + n_i I)

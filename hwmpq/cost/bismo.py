@@ -1,0 +1,198 @@
+"""BISMO, a matrix multiplier serial in both operands: one bit plane against one bit plane a cycle.
+
+An overlay of ``rows x columns`` dot products of ``depth`` bits each (Dm x Dn x Dk in its papers),
+public as EECS-NTNU/bismo. A product of a ``w``-bit and an ``a``-bit matrix takes ``w * a`` passes
+over the tiles. With two memory ports instead of one it also explains the latency table that HAQ
+published for a 16 x 256 x 16 machine (mit-han-lab/haq, batch 16), whose simulator was never
+released.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, cast
+
+import numpy as np
+from pydantic import NonNegativeFloat, PositiveInt
+
+from hwmpq.accelerator.spec import Accelerator, Spec
+from hwmpq.cost import base, overlap
+from hwmpq.cost.base import IntArray, LayerCosts, ceil_div
+from hwmpq.cost.bismo_tiles import Product, Tiles, product, tiles
+from hwmpq.cost.compulsory import stationary_elements, touched_input_elements
+from hwmpq.precision import Precision
+from hwmpq.workload.layer import MultiplyLayer
+
+BUFFER_REGIONS = 4
+"""Regions that each operand buffer is split in so that fetching and executing overlap."""
+
+
+class BismoArray(Spec):
+    """The array.
+
+    Attributes:
+        rows: rows of the left matrix (output channels) side by side, Dm.
+        depth: bits of one dot product, Dk.
+        columns: columns of the right matrix (output pixels) side by side, Dn.
+        result_bits: width of a written result.
+        energy_pj_per_binary_mac: energy of an AND, a popcount and their share of accumulation.
+    """
+
+    rows: PositiveInt
+    depth: PositiveInt
+    columns: PositiveInt
+    result_bits: PositiveInt = 32
+    energy_pj_per_binary_mac: NonNegativeFloat
+
+
+class BismoBehavior(Spec):
+    """Choices on which the runtime library and HAQ's table differ.
+
+    Attributes:
+        lhs_fetch: ``per_column_tile`` keeps a stripe of the right matrix on chip and fetches the
+            whole left matrix again for every stripe, as the runtime library does; ``once`` fetches
+            each matrix once.
+        read_ports: ``shared`` fetches both matrices through one port; ``separate`` has one for
+            each, as HAQ's table shows.
+        fetched_rows: ``padded`` spends time on the rows and columns that pad a matrix to the tile
+            grid, as the runtime library does; ``real`` does not, as HAQ's table shows.
+        result_write: ``streamed`` writes results through a port of its own, which may be the
+            slowest; ``hidden`` never waits for it, as in HAQ's table, which leaves results out.
+        batch: ``together`` lowers all images to one matrix; ``per_image`` runs and fetches image
+            by image, as HAQ's table shows. Rows of a linear layer are always one matrix.
+        groups: ``packed`` shares the bits of a dot product among as many groups as fit in depth
+            and rows, as HAQ's table shows for depthwise layers; ``sequential`` runs one at a time.
+    """
+
+    lhs_fetch: Literal["per_column_tile", "once"] = "per_column_tile"
+    read_ports: Literal["shared", "separate"] = "shared"
+    fetched_rows: Literal["padded", "real"] = "padded"
+    result_write: Literal["streamed", "hidden"] = "streamed"
+    batch: Literal["together", "per_image"] = "together"
+    groups: Literal["packed", "sequential"] = "packed"
+
+
+class Bismo:
+    """The cost model."""
+
+    compute_spec = BismoArray
+    behavior_spec = BismoBehavior
+
+    def layer_cost(
+        self, layer: MultiplyLayer, precisions: Sequence[Precision], accelerator: Accelerator
+    ) -> LayerCosts:
+        """Price one layer at all precisions at once.
+
+        A convolution is lowered to a matrix product: the left matrix holds the filters, the right
+        one a column per output pixel. A matmul is ``batch`` such products.
+
+        Equation (`doc/hardware.md` of EECS-NTNU/bismo): ``ceil(M / Dm) * ceil(N / Dn) *
+        ceil(K / Dk) * w * a`` cycles per product; the few cycles of pipeline latency are left out.
+        """
+        array = cast(BismoArray, accelerator.compute)
+        behavior = cast(BismoBehavior, accelerator.behavior)
+        weight = base.weight_bits(precisions)
+        activation = base.activation_bits(precisions)
+        shape = product(
+            layer,
+            array.rows,
+            array.depth,
+            per_image=behavior.batch == "per_image",
+            pack=behavior.groups == "packed",
+        )
+        grid = tiles(shape, array.rows, array.depth, array.columns)
+        passes = weight * activation
+        compute = shape.count * grid.count * passes
+        peak = array.rows * array.depth * array.columns
+        work = layer.macs * passes
+        traffic, busy = _traffic(shape, grid, weight, activation, accelerator)
+        # Every cycle reads a slice of depth bits for each row and each column.
+        traffic.read(accelerator.memory_for("weight"), compute * array.rows * array.depth)
+        traffic.read(accelerator.memory_for("input"), compute * array.columns * array.depth)
+        compulsory_w = stationary_elements(layer) * weight
+        compulsory_a = touched_input_elements(layer) * activation
+        results = layer.output_elements * array.result_bits
+        bound = ceil_div(work, peak)
+        streams = [compulsory_w, compulsory_a]
+        if behavior.read_ports == "shared":
+            streams = [compulsory_w + compulsory_a]
+        if behavior.result_write == "streamed":
+            streams.append(np.full_like(weight, results))
+        slowest = np.maximum.reduce(streams)
+        bandwidth = accelerator.dram.bandwidth_bits_per_cycle
+        return overlap.overlapped_costs(
+            accelerator,
+            traffic,
+            compute_cycles=compute,
+            compute_energy_pj={
+                "compute.array": np.asarray(
+                    work * array.energy_pj_per_binary_mac, dtype=np.float64
+                )
+            },
+            utilization=np.asarray(work / (compute * peak), dtype=np.float64),
+            compute_bound_cycles=bound,
+            compulsory_dram_bits=compulsory_w + compulsory_a + results,
+            busy_cycles=busy,
+            latency_bound_cycles=np.maximum(bound, overlap.transfer_cycles(slowest, bandwidth)),
+        )
+
+
+def depth_chunks(
+    grid: Tiles, weight: IntArray, activation: IntArray, accelerator: Accelerator
+) -> IntArray:
+    """Pieces that the common dimension is cut into so that a stripe of each matrix fits on chip.
+
+    A stripe holds all bits of one row or column of tiles and must fit one of the buffer's regions;
+    the runtime library refuses larger ones (issue 9 of EECS-NTNU/bismo), here they are cut.
+    """
+    array = cast(BismoArray, accelerator.compute)
+    left = grid.depth * array.rows * array.depth * weight
+    right = grid.depth * array.columns * array.depth * activation
+    left_room = overlap.share_bits(accelerator, "weight") // BUFFER_REGIONS
+    right_room = overlap.share_bits(accelerator, "input") // BUFFER_REGIONS
+    pieces = np.maximum(ceil_div(left, left_room), ceil_div(right, right_room))
+    return np.minimum(pieces, grid.depth)
+
+
+def _traffic(
+    shape: Product, grid: Tiles, weight: IntArray, activation: IntArray, accelerator: Accelerator
+) -> tuple[overlap.Traffic, IntArray]:
+    """Bits moved and the cycles that the slowest port is busy.
+
+    Equations (`bismo_rt_matmul.cpp::getNumBytesToFetch`, `FetchInstrGen.cpp`): matrices are stored
+    bit plane by bit plane, padded to the tile grid; ``right + left * ceil(N / Dn)`` is read and
+    ``M * N * 32`` bits are written. Partial results of a cut common dimension are written and read
+    back.
+    """
+    array = cast(BismoArray, accelerator.compute)
+    behavior = cast(BismoBehavior, accelerator.behavior)
+    bandwidth = accelerator.dram.bandwidth_bits_per_cycle
+    again = grid.columns if behavior.lhs_fetch == "per_column_tile" else 1
+    word = shape.count * grid.depth * array.depth
+    left = word * grid.rows * array.rows * again * weight
+    right = word * grid.columns * array.columns * activation
+    pieces = depth_chunks(grid, weight, activation, accelerator)
+    results = (
+        shape.count * (grid.rows * array.rows) * (grid.columns * array.columns) * array.result_bits
+    )
+    partial = results * (pieces - 1)
+    traffic = overlap.Traffic(
+        dram_read_bits=left + right + partial, dram_write_bits=results + partial
+    )
+    traffic.write(accelerator.memory_for("weight"), left)
+    traffic.write(accelerator.memory_for("input"), right)
+    traffic.write(accelerator.memory_for("output"), traffic.dram_write_bits)
+    traffic.read(accelerator.memory_for("output"), traffic.dram_write_bits)
+    if behavior.fetched_rows == "real":
+        left = grid.depth * array.depth * shape.total_rows * again * weight
+        right = word * shape.columns * activation
+    ports = [left, right + partial]
+    if behavior.read_ports == "shared":
+        ports = [left + right + partial]
+    if behavior.result_write == "streamed":
+        ports.append(results + partial)
+    return traffic, overlap.transfer_cycles(np.maximum.reduce(ports), bandwidth)
+
+
+COST_MODEL = Bismo()
+"""The registered model."""
