@@ -12,7 +12,7 @@ from typing import Final, cast
 
 import numpy as np
 
-from hwmpq.accelerator.spec import Accelerator
+from hwmpq.accelerator.spec import Accelerator, Operand
 from hwmpq.cost import systolic_dram, systolic_tiles
 from hwmpq.cost.base import FloatArray, IntArray, LayerCosts
 from hwmpq.cost.systolic_folds import ceil_of
@@ -27,8 +27,11 @@ from hwmpq.cost.systolic_mapping import (
 from hwmpq.cost.systolic_ports import check_accumulator, check_ports
 from hwmpq.cost.systolic_precision import energy_pj_per_mac
 from hwmpq.cost.systolic_spec import SystolicBehavior, SystolicCompute
+from hwmpq.errors import UnsupportedError
 from hwmpq.precision import Precision
 from hwmpq.workload.layer import MultiplyLayer
+
+OPERANDS: Final[tuple[Operand, ...]] = ("input", "weight", "output")
 
 PJ_PER_MJ: Final = 1e9
 """A milliwatt for a second is a millijoule."""
@@ -236,6 +239,16 @@ def _costs(points: Sequence[_Point], accelerator: Accelerator) -> LayerCosts:
     )
 
 
+def _require_own_memories(accelerator: Accelerator) -> None:
+    names = {accelerator.memory_for(operand).name for operand in OPERANDS}
+    if len(names) < len(OPERANDS):
+        msg = (
+            f"accelerator '{accelerator.name}': a systolic array needs a memory of its own for "
+            f"inputs, weights and outputs, but {sorted(names)} hold them; split the shared one"
+        )
+        raise UnsupportedError(msg)
+
+
 @dataclass(frozen=True, slots=True)
 class Systolic:
     """Cost model of systolic arrays."""
@@ -249,8 +262,10 @@ class Systolic:
         """Price one layer at all precisions.
 
         Raises:
-            UnsupportedError: a port or the accumulator is too narrow for a precision.
+            UnsupportedError: a port or the accumulator is too narrow for a precision, or operands
+                share a memory.
         """
+        _require_own_memories(accelerator)
         behavior = cast("SystolicBehavior", accelerator.behavior)
         pricer = _Pricer(
             layer=layer,

@@ -91,10 +91,10 @@ def estimated_reads(gemm: Gemm, folds: Folds, array: Array, half: int) -> int:
     scale = gemm.input_words / len(np.unique(once))
     passes = 1 if array.dataflow == "is" else folds.col_folds
     likeness_half = max(1, round(half / scale))
-    first = replay(iter([once]), likeness_half)
+    first = replay([once], likeness_half)
     reads = float(first)
     if passes > 1:
         run = min(passes, _PASSES)
-        several = replay(iter([np.tile(once, run)]), likeness_half)
+        several = replay([once] * run, likeness_half)
         reads += (passes - 1) * (several - first) / (run - 1)
     return min(max(round(reads * scale), gemm.input_words), passes * gemm.input_reads)

@@ -1,16 +1,17 @@
 """Exact DRAM reads of convolutions: the array's address stream, replayed through the buffer.
 
-Slow, time and memory growing with ``Fc m k`` words: meant for validating the fast estimate.
+Slow, its time growing with ``Fc m k`` requests: meant for validating the fast estimate.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
-from hwmpq.cost.systolic_folds import Array, Folds, ceil_of
+from hwmpq.cost.systolic_folds import Array, Folds
 from hwmpq.cost.systolic_gemm import Gemm
 
 Addresses = npt.NDArray[np.int64]
@@ -35,11 +36,15 @@ def input_addresses(gemm: Gemm) -> Addresses:
     return stacked.reshape(gemm.m, gemm.k)
 
 
-def _diagonal(tile: Addresses) -> Addresses:
-    """A tile ``[time, lane]`` in the order in which skewed lanes ask: lane l starts l later."""
-    time, lane = np.indices(tile.shape)
-    order = np.lexsort((lane.ravel(), (time + lane).ravel()))
-    return tile.ravel()[order]
+@lru_cache(maxsize=8)
+def _diagonal(time: int, lanes: int) -> Addresses:
+    """Order in which skewed lanes ask for a tile ``[time, lanes]``: lane l starts l later."""
+    step, lane = np.indices((time, lanes))
+    return np.lexsort((lane.ravel(), (step + lane).ravel()))
+
+
+def _skewed(tile: Addresses) -> Addresses:
+    return tile.ravel()[_diagonal(*tile.shape)]
 
 
 def input_stream(gemm: Gemm, folds: Folds, array: Array) -> Iterator[Addresses]:
@@ -50,9 +55,9 @@ def input_stream(gemm: Gemm, folds: Folds, array: Array) -> Iterator[Addresses]:
         for row_fold in range(folds.row_folds):
             part = slice(row_fold * rows, (row_fold + 1) * rows)
             if array.dataflow == "os":
-                tile = _diagonal(matrix[part].T)
+                tile = _skewed(matrix[part].T)
             elif array.dataflow == "ws":
-                tile = _diagonal(matrix[:, part])
+                tile = _skewed(matrix[:, part])
             else:
                 pixels = slice(col_fold * cols, (col_fold + 1) * cols)
                 # The last row goes in first, so that the first ends up at the top.
@@ -60,40 +65,37 @@ def input_stream(gemm: Gemm, folds: Folds, array: Array) -> Iterator[Addresses]:
             yield tile[tile >= 0]
 
 
-def replay(stream: Iterator[Addresses], half: int) -> int:
+def _pieces(stream: Iterable[Addresses], length: int) -> Iterator[Addresses]:
+    """The stream in pieces that are not much longer than a phase, which bounds the work on one."""
+    for part in stream:
+        for start in range(0, part.size, length):
+            yield part[start : start + length]
+
+
+def replay(stream: Iterable[Addresses], half: int) -> int:
     """Words fetched for a stream by a buffer whose active half holds ``half`` words.
 
-    >>> replay(iter([np.array([1, 2, 1, 3, 1])]), 2)
+    >>> replay([np.array([1, 2, 1, 3, 1])], 2)
     4
     """
-    addresses = np.concatenate(list(stream))
-    before = _previous(addresses)
-    fetched = start = 0
-    while start < len(addresses):
-        span = half
-        while True:
-            stop = min(start + span, len(addresses))
-            new = np.cumsum(before[start:stop] < start)
-            if new[-1] >= half or stop == len(addresses):
+    fetched = filled = phase = 0
+    held = np.full(0, NOTHING, dtype=np.int64)
+    for rest in _pieces(stream, 4 * half + 4096):
+        while rest.size:
+            short = int(rest.max()) + 1 - held.size
+            if short > 0:
+                held = np.concatenate([held, np.full(short, NOTHING, dtype=np.int64)])
+            absent = np.flatnonzero(held[rest] != phase)
+            first = np.unique(rest[absent], return_index=True)[1]
+            room = half - filled
+            if first.size < room:
+                held[rest] = phase
+                fetched += first.size
+                filled += first.size
                 break
-            span *= 2
-        end = int(np.searchsorted(new, half))
-        fetched += min(int(new[-1]), half)
-        start += end + 1
+            # The word that fills the half is the last of its phase.
+            last = int(absent[np.partition(first, room - 1)[room - 1]])
+            fetched += room
+            filled, phase = 0, phase + 1
+            rest = rest[last + 1 :]
     return fetched
-
-
-def _previous(addresses: Addresses) -> Addresses:
-    """Index at which each address was asked for before, -1 the first time."""
-    order = np.argsort(addresses, kind="stable")
-    ordered = addresses[order]
-    before = np.full(len(addresses), NOTHING, dtype=np.int64)
-    again = ordered[1:] == ordered[:-1]
-    before[order[1:][again]] = order[:-1][again]
-    return before
-
-
-def requests(gemm: Gemm, folds: Folds, array: Array) -> int:
-    """Length of the stream of input addresses, to bound the memory of a replay."""
-    passes = 1 if array.dataflow == "is" else ceil_of(folds.col_dim, array.cols)
-    return passes * gemm.m * gemm.k
