@@ -1,0 +1,169 @@
+"""Accesses to the buffers of a bit-fusion machine within its tiles, and the energy of it all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import numpy as np
+
+from hwmpq.accelerator.spec import Accelerator
+from hwmpq.cost.base import FloatArray, IntArray
+from hwmpq.cost.bit_fusion_layer import Candidates, TiledLayer, Traffic
+from hwmpq.cost.bit_fusion_spec import BitFusionArray, BitFusionBehavior
+from hwmpq.cost.tiling import Loop, TileGrid
+
+INNER_ORDERS: Final = ("input_stationary", "output_stationary", "weight_stationary")
+"""Operand that stays in place within a tile; of equally good ones the first is taken."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BufferAccesses:
+    """Bits through the ports of the buffers, fills from DRAM and drains to it included.
+
+    Attributes:
+        reads: by buffer: weight, input, output.
+        writes: by buffer.
+        order: index of the inner order in `INNER_ORDERS`, ``[candidates]``.
+    """
+
+    reads: Mapping[str, IntArray]
+    writes: Mapping[str, IntArray]
+    order: IntArray
+
+
+def _padded_bits(layer: TiledLayer, candidates: Candidates, grid: TileGrid) -> IntArray:
+    """Bits that each inner order moves in one tile, padded to the array, ``[orders, candidates]``.
+
+    Equations (hsharma35/bitfusion, src/optimizer/optimizer.py), with ``i`` reduction elements,
+    ``o`` output channels and ``p`` pixels of a tile:
+
+        input stationary    i p (a + o (w + 32))
+        output stationary   o p (32 + i (a + w))
+        weight stationary   i o (w + p (a + 32))
+    """
+    size, array = grid.sizes, layer.steps.array
+    row = layer.fusion.row_factor[candidates.fusion]
+    column = layer.fusion.column_factor[candidates.fusion]
+    i = layer.steps.reduction(size[Loop.IC], row) * array.rows * row
+    o = layer.steps.outputs(size[Loop.OC], column) * array.columns * column
+    p = size[Loop.B] * size[Loop.OW] * size[Loop.OH]
+    w, a = candidates.weight_bits, candidates.activation_bits
+    acc = layer.behavior.accumulator_bits
+    return np.stack(
+        [i * p * (a + o * (w + acc)), o * p * (acc + i * (a + w)), i * o * (w + p * (a + acc))]
+    )
+
+
+def _exchanged(
+    layer: TiledLayer, candidates: Candidates, grid: TileGrid
+) -> tuple[IntArray, IntArray, IntArray]:
+    """Bits of inputs, weights and outputs in each inner order, ``[orders, candidates]`` each.
+
+    Without credit for forwarding, an operand that does not stay in place is read once per
+    multiplication. With it, inputs are read once for all columns and outputs accessed once for
+    all rows. The operand in place is accessed once per tile. Slices of wide operands repeat the
+    reads of the other operand; their sums are added up in place where outputs stay.
+    """
+    trips = grid.trips
+    b, ow, oh, ic, oc = (grid.total(loop, lambda size: size) for loop in Loop)
+    pixels, reduction = b * ow * oh, layer.steps.taps * ic
+    macs = pixels * reduction * oc
+    streamed, summed = macs, macs
+    if layer.behavior.sram_reuse == "systolic":
+        row = layer.fusion.row_factor[candidates.fusion]
+        column = layer.fusion.column_factor[candidates.fusion]
+        column_steps = grid.total(Loop.OC, partial(layer.steps.outputs, factor=column))
+        row_steps = grid.total(Loop.IC, partial(layer.steps.reduction, factor=row))
+        streamed, summed = pixels * reduction * column_steps, pixels * oc * row_steps
+    w_slices = layer.fusion.weight_slices[candidates.fusion]
+    a_slices = layer.fusion.activation_slices[candidates.fusion]
+    w = candidates.weight_bits * a_slices
+    a = candidates.activation_bits * w_slices
+    acc = layer.behavior.accumulator_bits
+    kept_inputs = pixels * reduction * trips[Loop.OC] * candidates.activation_bits
+    kept_outputs = pixels * oc * trips[Loop.IC] * acc
+    pixel_tiles = trips[Loop.B] * trips[Loop.OW] * trips[Loop.OH]
+    kept_weights = reduction * oc * pixel_tiles * candidates.weight_bits
+    sums = summed * acc * w_slices * a_slices
+    return (
+        np.stack([kept_inputs, streamed * a, streamed * a]),
+        np.stack([macs * w, macs * w, kept_weights]),
+        np.stack([sums, kept_outputs, sums]),
+    )
+
+
+def buffer_accesses(layer: TiledLayer, candidates: Candidates, traffic: Traffic) -> BufferAccesses:
+    """Accesses to the buffers, under the inner order that the behavior asks for."""
+    grid = TileGrid(layer.grid.extents, layer.grid.sizes[:, candidates.tiling], layer.grid.used)
+    inputs, weights, outputs = _exchanged(layer, candidates, grid)
+    rule = layer.behavior.inner_order
+    if rule == "least_bits":
+        order = np.argmin(_padded_bits(layer, candidates, grid), axis=0)
+    elif rule == "least_energy":
+        memory = layer.buffers
+        both_ways = memory.output.read_energy_pj_per_bit + memory.output.write_energy_pj_per_bit
+        cost = (
+            inputs * memory.input.read_energy_pj_per_bit
+            + weights * memory.weight.read_energy_pj_per_bit
+            + outputs * both_ways
+        )
+        order = np.argmin(cost, axis=0)
+    else:
+        order = np.full(len(candidates), INNER_ORDERS.index(rule), dtype=np.int64)
+    chosen = (order, np.arange(len(candidates)))
+    return BufferAccesses(
+        reads={
+            "weight": weights[chosen],
+            "input": inputs[chosen],
+            "output": traffic.drains + outputs[chosen],
+        },
+        writes={
+            "weight": traffic.weights,
+            "input": traffic.inputs,
+            "output": traffic.fills + outputs[chosen],
+        },
+        order=order.astype(np.int64),
+    )
+
+
+def static_energy_per_cycle(
+    array: BitFusionArray, behavior: BitFusionBehavior, accelerator: Accelerator
+) -> float:
+    """Energy that leaks in one cycle, in pJ: static power of array, memories and DRAM / clock."""
+    if not behavior.leakage:
+        return 0.0
+    power_mw = array.leakage_mw + (accelerator.dram.background_mw or 0.0)
+    power_mw += sum(memory.leakage_mw or 0.0 for memory in accelerator.memories)
+    return power_mw * 1e9 / accelerator.clock_hz
+
+
+def energy(
+    layer: TiledLayer, traffic: Traffic, accesses: BufferAccesses, accelerator: Accelerator
+) -> dict[str, FloatArray]:
+    """Energy in pJ by component.
+
+    Equation (hsharma35/bitfusion, src/simulator/stats.py, get_energy): busy cycles times the
+    energy of the array, plus bits times energy per bit for every buffer and DRAM; idle cycles and
+    leakage are ours.
+    """
+    array = layer.steps.array
+    core = array.rows * array.columns * array.energy_pj_per_unit_cycle
+    stalled = (traffic.cycles - traffic.compute_cycles) * (core * array.stall_energy_fraction)
+    parts: dict[str, FloatArray] = {"compute": traffic.compute_cycles * core + stalled}
+    for name in ("weight", "input", "output"):
+        memory = getattr(layer.buffers, name)
+        parts[f"sram.{memory.name}"] = (
+            accesses.reads[name] * memory.read_energy_pj_per_bit
+            + accesses.writes[name] * memory.write_energy_pj_per_bit
+        )
+    dram = accelerator.dram
+    parts["dram"] = (
+        traffic.dram_read * dram.read_energy_pj_per_bit
+        + traffic.written * dram.write_energy_pj_per_bit
+    )
+    per_cycle = static_energy_per_cycle(array, layer.behavior, accelerator)
+    parts["leakage"] = traffic.cycles * per_cycle
+    return parts

@@ -1,0 +1,268 @@
+"""One layer on a bit-fusion machine, prepared for every tiling: sizes, cycles and traffic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hwmpq.accelerator.spec import Memory
+from hwmpq.cost.base import IntArray, ceil_div
+from hwmpq.cost.bit_fusion_array import Fusion, Steps
+from hwmpq.cost.bit_fusion_spec import BitFusionBehavior
+from hwmpq.cost.bit_fusion_tiles import (
+    Factors,
+    input_factors,
+    output_factors,
+    pick,
+    tile_grid,
+    weight_factors,
+)
+from hwmpq.cost.tiling import BoolArray, Order, TileGrid, move
+
+
+def transfer_cycles(bits: IntArray, bits_per_cycle: float) -> IntArray:
+    """Cycles of a transfer, rounded up.
+
+    >>> transfer_cycles(np.array([0, 192, 193]), 192.0).tolist()
+    [0, 1, 2]
+    """
+    if bits_per_cycle.is_integer():
+        return ceil_div(bits, int(bits_per_cycle))
+    return np.ceil(bits / bits_per_cycle).astype(np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Buffers:
+    """The three on-chip memories and the width of the DRAM port."""
+
+    weight: Memory
+    input: Memory
+    output: Memory
+    bits_per_cycle: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidates:
+    """Pairs of a precision and a tiling; every array is ``[candidates]``.
+
+    Attributes:
+        precision: index of the precision.
+        fusion: its fusion class.
+        weight_bits: its weight bits.
+        activation_bits: its activation bits.
+        tiling: index of the tiling.
+    """
+
+    precision: IntArray
+    fusion: IntArray
+    weight_bits: IntArray
+    activation_bits: IntArray
+    tiling: IntArray
+
+    def take(self, index: IntArray | BoolArray | slice) -> Candidates:
+        """Some of them."""
+        return Candidates(
+            self.precision[index],
+            self.fusion[index],
+            self.weight_bits[index],
+            self.activation_bits[index],
+            self.tiling[index],
+        )
+
+    def __len__(self) -> int:
+        return len(self.tiling)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Traffic:
+    """What candidates move and how long they take; every array has the same shape.
+
+    Attributes:
+        weights: bits of weights read from DRAM.
+        inputs: bits of inputs read from DRAM.
+        fills: bits of partial sums read from DRAM.
+        drains: bits of sums that leave the output buffer.
+        written: bits written to DRAM.
+        compute_cycles: cycles the array is busy.
+        cycles: cycles in all.
+    """
+
+    weights: IntArray
+    inputs: IntArray
+    fills: IntArray
+    drains: IntArray
+    written: IntArray
+    compute_cycles: IntArray
+    cycles: IntArray
+
+    def take(self, index: tuple[IntArray, ...]) -> Traffic:
+        """Chosen entries."""
+        return Traffic(
+            self.weights[index],
+            self.inputs[index],
+            self.fills[index],
+            self.drains[index],
+            self.written[index],
+            self.compute_cycles[index],
+            self.cycles[index],
+        )
+
+    @property
+    def dram_read(self) -> IntArray:
+        """Bits read from DRAM."""
+        return self.weights + self.inputs + self.fills
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TiledLayer:
+    """A layer, one group of it, under every candidate tiling.
+
+    Attributes:
+        steps: the layer's loops on the array.
+        fusion: the fusion classes of the precisions asked for.
+        behavior: the model's choices.
+        buffers: the memories.
+        grid: the tilings.
+        weights: sizes of weight tiles.
+        inputs: sizes of input tiles.
+        outputs: sizes of output tiles.
+        compute_cycles: cycles of the array, ``[classes, tilings]``.
+    """
+
+    steps: Steps
+    fusion: Fusion
+    behavior: BitFusionBehavior
+    buffers: Buffers
+    grid: TileGrid
+    weights: Factors
+    inputs: Factors
+    outputs: Factors
+    compute_cycles: IntArray
+
+    @classmethod
+    def prepare(
+        cls, steps: Steps, fusion: Fusion, behavior: BitFusionBehavior, buffers: Buffers
+    ) -> TiledLayer:
+        """Size every tiling."""
+        grid = tile_grid(steps, fusion, behavior)
+        return cls(
+            steps=steps,
+            fusion=fusion,
+            behavior=behavior,
+            buffers=buffers,
+            grid=grid,
+            weights=weight_factors(grid, steps, fusion, behavior),
+            inputs=input_factors(grid, steps, fusion, behavior),
+            outputs=output_factors(grid, steps, fusion, behavior),
+            compute_cycles=steps.compute_cycles(grid, fusion),
+        )
+
+    def fits(
+        self, fusion: IntArray, weight_bits: IntArray, activation_bits: IntArray
+    ) -> BoolArray:
+        """Whether a tile of each operand fits half its buffer, ``[precisions, tilings]``."""
+        weights, inputs, outputs = self._sizes("tile_elements", fusion)
+        buffers, behavior = self.buffers, self.behavior
+        fit = 2 * weights * weight_bits[:, None] <= buffers.weight.size_bits
+        fit = fit & (2 * inputs * activation_bits[:, None] <= buffers.input.size_bits)
+        if behavior.output_tile == "checked":
+            fit = fit & (2 * outputs * behavior.accumulator_bits <= buffers.output.size_bits)
+        return fit
+
+    def _sizes(self, of: str, fusion: IntArray) -> tuple[IntArray, IntArray, IntArray]:
+        sizes = [getattr(factors, of) for factors in (self.weights, self.inputs, self.outputs)]
+        weights, inputs, outputs = (size[fusion if len(size) > 1 else [0]] for size in sizes)
+        return weights, inputs, outputs
+
+    def least_traffic(
+        self, fusion: IntArray, weight_bits: IntArray, activation_bits: IntArray
+    ) -> Traffic:
+        """Lower bounds over all loop orders: nothing is fetched twice, ``[precisions, tilings]``.
+
+        As a transfer is cut into parts that are each rounded up, and computing hides none of the
+        first and the last one, ``cycles >= max(compute + first + last, total / bandwidth)``.
+        """
+        w, a = weight_bits[:, None], activation_bits[:, None]
+        weights, inputs, outputs = self._sizes("all_elements", fusion)
+        compute = self.compute_cycles[fusion]
+        sums = outputs * self.behavior.accumulator_bits
+        fills = sums if self.behavior.partial_sum_reads == "every_visit" else np.zeros_like(sums)
+        finished = self._finished_bits(a)
+        parts = (weights * w, inputs * a, fills, sums, outputs * finished)
+        parts = tuple(np.broadcast_to(part, compute.shape) for part in parts)
+        total = parts[0] + parts[1] + parts[2] + parts[4]
+        rate = self.buffers.bits_per_cycle
+        busy = compute
+        if self.behavior.exposed_transfer == "largest_resident":
+            weight, input_, output = self._sizes("tile_elements", fusion)
+            first, last = weight * w + input_ * a, output * self.behavior.accumulator_bits
+            if self.behavior.partial_sum_reads == "every_visit":
+                first = first + last
+            busy = busy + transfer_cycles(first, rate)
+            if self.behavior.write_back_size == "outputs":
+                busy = busy + transfer_cycles(last, rate)
+        return Traffic(*parts, compute, np.maximum(busy, transfer_cycles(total, rate)))
+
+    def _finished_bits(self, activation_bits: IntArray) -> IntArray:
+        width = self.behavior.accumulator_bits
+        if self.behavior.written_outputs == "consumer":
+            return np.minimum(activation_bits, width)
+        return np.full_like(activation_bits, width)
+
+    def traffic(self, candidates: Candidates, orders: Sequence[Order]) -> Traffic:
+        """What each loop order moves and takes, ``[candidates, orders]``."""
+        behavior, buffers = self.behavior, self.buffers
+        w, a = candidates.weight_bits, candidates.activation_bits
+        width = np.full_like(a, behavior.accumulator_bits)
+        moved = [
+            move(
+                *factors.at(candidates.fusion, candidates.tiling),
+                factors.indexed,
+                bits,
+                memory.size_bits,
+                orders,
+            )
+            for factors, bits, memory in (
+                (self.weights, w, buffers.weight),
+                (self.inputs, a, buffers.input),
+                (self.outputs, width, buffers.output),
+            )
+        ]
+        weights, inputs, outputs = moved
+        finished = pick(self.outputs.all_elements, candidates.fusion, candidates.tiling)
+        evicted = outputs.bits - (finished * width)[:, None]
+        fills = {
+            "every_visit": outputs.bits,
+            "after_first": evicted,
+            "never": np.zeros_like(outputs.bits),
+        }[behavior.partial_sum_reads]
+        written = outputs.bits
+        if behavior.written_outputs == "consumer":
+            written = evicted + (finished * self._finished_bits(a))[:, None]
+        compute = pick(self.compute_cycles, candidates.fusion, candidates.tiling)[:, None]
+        total = weights.bits + inputs.bits + fills + written
+        hidden, exposed = total, np.zeros_like(total)
+        if behavior.exposed_transfer == "largest_resident":
+            resident = outputs.resident_bits
+            first = weights.resident_bits + inputs.resident_bits
+            if behavior.partial_sum_reads == "every_visit":
+                first = first + resident
+            last = resident
+            if behavior.write_back_size == "fills" and behavior.partial_sum_reads != "every_visit":
+                last = np.where(outputs.grew, 0, resident)
+            hidden = total - first - last
+            exposed = transfer_cycles(first, buffers.bits_per_cycle)
+            exposed = exposed + transfer_cycles(last, buffers.bits_per_cycle)
+        waiting = np.maximum(0, transfer_cycles(hidden, buffers.bits_per_cycle) - compute)
+        compute = np.broadcast_to(compute, total.shape)
+        return Traffic(
+            weights=weights.bits,
+            inputs=inputs.bits,
+            fills=fills,
+            drains=outputs.bits,
+            written=written,
+            compute_cycles=compute,
+            cycles=compute + waiting + exposed,
+        )

@@ -1,0 +1,204 @@
+"""The best tiling and loop order of a layer at every precision, by exhaustive search.
+
+Fewest cycles win, then least energy, then the loop order that comes first in `LOOP_ORDERS`, then
+the tiling that comes first in the grid (hsharma35/bitfusion, src/optimizer/optimizer.py). Most
+candidates are never evaluated: those whose lower bound is already above the best found are left
+out, which cannot change the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hwmpq.accelerator.spec import Accelerator
+from hwmpq.cost.base import FloatArray, IntArray
+from hwmpq.cost.bit_fusion_energy import buffer_accesses, energy
+from hwmpq.cost.bit_fusion_layer import Candidates, TiledLayer, Traffic
+from hwmpq.cost.tiling import LOOP_ORDERS, distinct_orders
+from hwmpq.errors import UnsupportedError
+
+_BLOCK = 200_000
+"""Entries of an intermediate array that still fit the processor's caches."""
+
+_PROBES = 8
+"""Most promising tilings per precision that are evaluated first, to have something to beat."""
+
+_ROUNDING = 1 - 1e-9
+"""Lower bounds of energies are lowered by this, as their terms are added in another order."""
+
+_NEVER = np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Choice:
+    """Candidates with the loop order they run in; arrays are ``[candidates]``.
+
+    Attributes:
+        candidates: precision and tiling.
+        rank: rank of the loop order in `LOOP_ORDERS`.
+        traffic: what they move and take.
+        energy_pj: what they cost in energy.
+    """
+
+    candidates: Candidates
+    rank: IntArray
+    traffic: Traffic
+    energy_pj: FloatArray
+
+    def best(self) -> Choice:
+        """The best of each precision, in the sequence of precisions."""
+        precision = self.candidates.precision
+        keys = (self.candidates.tiling, self.rank, self.energy_pj, self.traffic.cycles, precision)
+        order = np.lexsort(keys)
+        _, first = np.unique(precision[order], return_index=True)
+        return self.take(order[first])
+
+    def take(self, index: IntArray) -> Choice:
+        """Some of them."""
+        return Choice(
+            self.candidates.take(index),
+            self.rank[index],
+            self.traffic.take((index,)),
+            self.energy_pj[index],
+        )
+
+
+def _join(choices: Sequence[Choice]) -> Choice:
+    def joined(name: str, owner: str) -> IntArray:
+        return np.concatenate([getattr(getattr(choice, owner), name) for choice in choices])
+
+    return Choice(
+        Candidates(*(joined(name, "candidates") for name in Candidates.__slots__)),
+        np.concatenate([choice.rank for choice in choices]),
+        Traffic(*(joined(name, "traffic") for name in Traffic.__slots__)),
+        np.concatenate([choice.energy_pj for choice in choices]),
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Search:
+    """Search over one block of precisions, whose indices count from zero."""
+
+    layer: TiledLayer
+    accelerator: Accelerator
+    ranks: Sequence[int]
+
+    def energy(self, candidates: Candidates, traffic: Traffic) -> FloatArray:
+        accesses = buffer_accesses(self.layer, candidates, traffic)
+        parts = energy(self.layer, traffic, accesses, self.accelerator)
+        return np.asarray(sum(parts.values(), np.zeros(len(candidates))), dtype=np.float64)
+
+    def evaluate(self, candidates: Candidates) -> Choice:
+        """The best loop orders of candidates, at least the best of each precision."""
+        orders = [LOOP_ORDERS[rank] for rank in self.ranks]
+        ranks = np.array(self.ranks, dtype=np.int64)
+        step = max(1, _BLOCK // len(orders))
+        found = []
+        for start in range(0, len(candidates), step):
+            block = candidates.take(slice(start, start + step))
+            traffic = self.layer.traffic(block, orders)
+            fewest = np.full(int(block.precision.max()) + 1, _NEVER)
+            np.minimum.at(fewest, block.precision, traffic.cycles.min(axis=1))
+            tied = np.nonzero(traffic.cycles == fewest[block.precision][:, None])
+            chosen, moved = block.take(tied[0]), traffic.take(tied)
+            cost = self.energy(chosen, moved)
+            found.append(Choice(chosen, ranks[tied[1]], moved, cost).best())
+        return _join(found).best()
+
+    def run(self, every: Candidates, tilings: int) -> Choice:
+        """The best candidate of each precision of the block, ``every`` being all pairs."""
+        count = len(every) // tilings
+        first = every.take(slice(0, None, tilings))
+        lists = (first.fusion, first.weight_bits, first.activation_bits)
+        least = self.layer.least_traffic(*lists)
+        bound = np.where(self.layer.fits(*lists), least.cycles, _NEVER)
+        moved = least.dram_read + least.written
+        promise = bound + moved / (2.0 * moved.max())
+        best = self.evaluate(every.take(self._most_promising(promise, bound)))
+        limit = best.traffic.cycles[:, None]
+        rest = np.nonzero(bound <= limit)
+        others = every.take(np.ravel_multi_index(rest, bound.shape))
+        if len(others) * len(self.ranks) > _BLOCK:
+            cost = self.energy(others, least.take(rest)) * _ROUNDING
+            promise = np.full(bound.shape, np.inf)
+            level = bound[rest] == best.traffic.cycles[rest[0]]
+            promise[rest] = np.where(level, cost, 0.0)
+            probes = self.evaluate(every.take(self._most_promising(promise, bound)))
+            best = _join([best, probes]).best()
+            level = bound[rest] == best.traffic.cycles[rest[0]]
+            below = bound[rest] < best.traffic.cycles[rest[0]]
+            others = others.take(below | (level & (cost <= best.energy_pj[rest[0]])))
+        if len(others) == 0:
+            return best
+        result = _join([best, self.evaluate(others)]).best()
+        if len(result.candidates) != count:
+            msg = f"the search found {len(result.candidates)} of {count} mappings"
+            raise UnsupportedError(msg)
+        return result
+
+    @staticmethod
+    def _most_promising(promise: FloatArray, bound: IntArray) -> IntArray:
+        """Flat indices of the feasible pairs of least promise, some for each precision."""
+        probes = min(_PROBES, promise.shape[1])
+        promise = np.where(bound == _NEVER, np.inf, promise)
+        columns = np.argpartition(promise, probes - 1, axis=1)[:, :probes]
+        rows = np.repeat(np.arange(len(promise)), probes)
+        flat = np.ravel_multi_index((rows, columns.reshape(-1)), promise.shape)
+        return np.asarray(flat[np.isfinite(promise.reshape(-1)[flat])], dtype=np.int64)
+
+
+def search(
+    layer: TiledLayer,
+    fusion: IntArray,
+    weight_bits: IntArray,
+    activation_bits: IntArray,
+    accelerator: Accelerator,
+) -> Choice:
+    """The best tiling and loop order at each precision.
+
+    Args:
+        layer: the layer, prepared.
+        fusion: fusion class of each precision.
+        weight_bits: weight bits of each precision.
+        activation_bits: activation bits of each precision.
+        accelerator: where energies come from.
+
+    Raises:
+        UnsupportedError: at some precision no tile fits the buffers.
+    """
+    tilings = layer.grid.sizes.shape[1]
+    slip = layer.behavior.write_back_size == "fills"
+    ranks = distinct_orders(layer.grid.trips, drop_idle=not slip)
+    _require_fit(layer, fusion, weight_bits, activation_bits)
+    step = max(1, _BLOCK // tilings)
+    found = []
+    for start in range(0, len(fusion), step):
+        block = slice(start, start + step)
+        lists = (fusion[block], weight_bits[block], activation_bits[block])
+        count = len(lists[0])
+        every = Candidates(
+            np.repeat(np.arange(count), tilings),
+            *(np.repeat(values, tilings) for values in lists),
+            np.tile(np.arange(tilings), count),
+        )
+        found.append(_Search(layer, accelerator, ranks).run(every, tilings))
+    return _join(found)
+
+
+def _require_fit(
+    layer: TiledLayer, fusion: IntArray, weight_bits: IntArray, activation_bits: IntArray
+) -> None:
+    fits = layer.fits(fusion, weight_bits, activation_bits).any(axis=1)
+    if not fits.all():
+        first = int(np.argmin(fits))
+        buffers = layer.buffers
+        msg = (
+            f"at {weight_bits[first]}/{activation_bits[first]} bits no tile fits half of each "
+            f"buffer ({buffers.weight.size_bits}, {buffers.input.size_bits} and "
+            f"{buffers.output.size_bits} bits for weights, inputs and outputs); "
+            "enlarge the memories or narrow the layer"
+        )
+        raise UnsupportedError(msg)

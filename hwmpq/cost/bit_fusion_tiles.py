@@ -1,0 +1,184 @@
+"""Sizes of tiles of a bit-fusion layer in its three buffers, as factors by loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from math import prod
+
+import numpy as np
+
+from hwmpq.cost.base import IntArray, ceil_div
+from hwmpq.cost.bit_fusion_array import Fusion, Steps
+from hwmpq.cost.bit_fusion_spec import BitFusionBehavior
+from hwmpq.cost.tiling import Loop, TileGrid, powers_of_two, useful_sizes
+
+Measure = Callable[[IntArray], IntArray]
+
+
+def padded(size: IntArray, scale: int, unit: int) -> IntArray:
+    """A multiple of the tile size, rounded up to whole units.
+
+    >>> padded(np.array([3]), scale=9, unit=16).tolist()
+    [32]
+    """
+    return np.asarray(ceil_div(scale * size, unit) * unit, dtype=np.int64)
+
+
+def tile_grid(steps: Steps, fusion: Fusion, behavior: BitFusionBehavior) -> TileGrid:
+    """Tilings to try, in the simulator's sequence: batch, output pixels, inputs, outputs.
+
+    Powers of two: output tiles are square, cut off where the output is not.
+    """
+    nest = steps.nest
+    extents = (nest.batch, nest.out_width, nest.out_height, nest.in_channels, nest.out_channels)
+    used = behavior.ragged_tiles == "used"
+    if behavior.tile_sizes == "powers_of_two":
+        unit = 1 if steps.im2col else steps.array.columns
+        pixels = [
+            (min(size, nest.out_width), min(size, nest.out_height))
+            for size in powers_of_two(max(nest.out_width, nest.out_height))
+        ]
+        outputs = powers_of_two(nest.out_channels, unit)
+        inputs = powers_of_two(nest.in_channels)
+        choices = product(powers_of_two(nest.batch), pixels, inputs, outputs)
+        sizes = np.array([(b, *pixel, ic, oc) for b, pixel, ic, oc in choices], dtype=np.int64).T
+        return TileGrid(np.array(extents, dtype=np.int64), sizes, used)
+
+    def work(extent: int, step: Measure) -> Measure:
+        def total(size: IntArray) -> IntArray:
+            grid = TileGrid(np.array([extent]), size[None, :], used)
+            return grid.total(Loop.B, step)
+
+        return total
+
+    in_work = [
+        work(nest.in_channels, partial(steps.reduction, factor=int(row)))
+        for row in np.unique(fusion.row_factor)
+    ]
+    out_work = [
+        work(nest.out_channels, partial(steps.outputs, factor=int(column)))
+        for column in np.unique(fusion.column_factor)
+    ]
+    columns = [
+        useful_sizes(nest.batch, []),
+        useful_sizes(nest.out_width, []),
+        useful_sizes(nest.out_height, []),
+        useful_sizes(nest.in_channels, in_work),
+        useful_sizes(nest.out_channels, out_work),
+    ]
+    mesh = np.meshgrid(*(np.array(c, dtype=np.int64) for c in columns), indexing="ij")
+    return TileGrid(
+        np.array(extents, dtype=np.int64), np.stack([m.reshape(-1) for m in mesh]), used
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Factors:
+    """Elements of one operand as a product over loops.
+
+    Attributes:
+        indexed: whether a loop indexes the operand.
+        parts: factor of one tile, ``[classes or 1, tilings]`` for each loop; 1 where not indexed.
+        wholes: factor of all tiles; the trips of a loop that does not index the operand.
+    """
+
+    indexed: tuple[bool, ...]
+    parts: tuple[IntArray, ...]
+    wholes: tuple[IntArray, ...]
+
+    @property
+    def tile_elements(self) -> IntArray:
+        """Elements of a tile, ``[classes or 1, tilings]``."""
+        return np.asarray(prod(self.parts, start=np.int64(1)))
+
+    @property
+    def all_elements(self) -> IntArray:
+        """Elements of all tiles, each counted once."""
+        wholes = (w for w, indexed in zip(self.wholes, self.indexed, strict=True) if indexed)
+        return np.asarray(prod(wholes, start=np.int64(1)))
+
+    def at(self, classes: IntArray, tilings: IntArray) -> tuple[list[IntArray], list[IntArray]]:
+        """Parts and wholes of chosen candidates, ``[candidates]`` for each loop."""
+        return (
+            [pick(part, classes, tilings) for part in self.parts],
+            [pick(whole, classes, tilings) for whole in self.wholes],
+        )
+
+
+def pick(values: IntArray, classes: IntArray, tilings: IntArray) -> IntArray:
+    """Values of candidates out of ``[classes or 1, tilings]``."""
+    rows = classes if len(values) > 1 else np.zeros_like(classes)
+    picked: IntArray = values[rows, tilings]
+    return picked
+
+
+def _factors(grid: TileGrid, measures: dict[Loop, list[Measure]]) -> Factors:
+    parts, wholes = [], []
+    for loop in Loop:
+        if loop in measures:
+            parts.append(np.stack([measure(grid.sizes[loop]) for measure in measures[loop]]))
+            wholes.append(np.stack([grid.total(loop, measure) for measure in measures[loop]]))
+        else:
+            parts.append(np.ones((1, grid.sizes.shape[1]), dtype=np.int64))
+            wholes.append(grid.trips[loop][None, :])
+    return Factors(tuple(loop in measures for loop in Loop), tuple(parts), tuple(wholes))
+
+
+def _one(size: IntArray) -> IntArray:
+    return size
+
+
+def weight_factors(
+    grid: TileGrid, steps: Steps, fusion: Fusion, behavior: BitFusionBehavior
+) -> Factors:
+    """Weights: ``ceil(R S c / (N f)) N f * k`` (hsharma35, ANT), or ``R S c * k`` unpadded.
+
+    ``f`` is the fusion along the rows for hsharma35, and that of the weights for ANT.
+    """
+    rows, taps = steps.array.rows, steps.taps
+    swapped = behavior.buffer_padding == "weights_and_inputs"
+    factors = fusion.weights if swapped else fusion.row_factor
+    inputs: list[Measure] = [
+        partial(padded, scale=taps, unit=rows * int(factor)) for factor in factors
+    ]
+    if behavior.buffer_padding == "none":
+        inputs = [partial(padded, scale=taps, unit=1)]
+    return _factors(grid, {Loop.IC: inputs, Loop.OC: [_one]})
+
+
+def input_factors(
+    grid: TileGrid, steps: Steps, fusion: Fusion, behavior: BitFusionBehavior
+) -> Factors:
+    """Inputs: ``window(ow) window(oh) c b``, or ``ow oh R S c b`` where unrolled.
+
+    ``window(o) = (o - 1) * stride + (kernel - 1) * dilation + 1``; padding counts as data.
+    """
+    nest, taps = steps.nest, steps.taps
+
+    def window(axis: int, kernel: int) -> Measure:
+        reach = (kernel - 1) * nest.dilation[axis] + 1
+        stride = nest.stride[axis]
+        return lambda size: (size - 1) * stride + reach
+
+    unrolled = taps if steps.im2col else 1
+    channels: list[Measure] = [partial(padded, scale=unrolled, unit=1)]
+    if behavior.buffer_padding == "weights_and_inputs":
+        units = steps.array.columns * fusion.activations
+        channels = [partial(padded, scale=unrolled, unit=int(unit)) for unit in units]
+    rows = _one if steps.im2col else window(0, nest.kernel_height)
+    columns = _one if steps.im2col else window(1, nest.kernel_width)
+    return _factors(grid, {Loop.B: [_one], Loop.OW: [columns], Loop.OH: [rows], Loop.IC: channels})
+
+
+def output_factors(
+    grid: TileGrid, steps: Steps, fusion: Fusion, behavior: BitFusionBehavior
+) -> Factors:
+    """Outputs: ``ow oh b * ceil(k / M) M`` (hsharma35), or ``ow oh b k``."""
+    channels: list[Measure] = [_one]
+    if behavior.buffer_padding == "weights_and_outputs":
+        units = steps.array.columns * fusion.column_factor
+        channels = [partial(padded, scale=1, unit=int(unit)) for unit in units]
+    return _factors(grid, {Loop.B: [_one], Loop.OW: [_one], Loop.OH: [_one], Loop.OC: channels})
