@@ -50,9 +50,10 @@ def vector_cost(
 
     Equations (ours): ``compute = ceil(operations / lanes)``; ``read = (inputs + parameters) *
     element_bits``; ``write = outputs * element_bits``. With operands on chip the buffer passes
-    ``read + write`` through its ports. With operands in DRAM they stream through the buffer, which
-    is then written and read once for every bit that crosses the chip's port, and ``latency =
-    max(compute, ceil((read + write) / bandwidth), buffer bits / port width)``.
+    ``read + write`` through its ports. With operands in DRAM, or larger than the buffer, they
+    stream through the buffer, which is then written and read once for every bit that crosses the
+    chip's port, and ``latency = max(compute, ceil((read + write) / bandwidth), ceil(buffer bits /
+    port width))``.
 
     A fused operator is applied on the way out of the array: no cycle and no traffic of its own,
     but its operations cost energy.
@@ -64,7 +65,7 @@ def vector_cost(
     compute = 0 if fused else vector_cycles(operations, unit.lanes)
     read = 0 if fused else (layer.input_elements + layer.parameter_elements) * unit.element_bits
     write = 0 if fused else layer.output_elements * unit.element_bits
-    through_dram = unit.operands == "dram"
+    through_dram = unit.operands == "dram" or read + write > memory.size_bits
     dram_read, dram_write = (read, write) if through_dram else (0, 0)
     sram_read = read + dram_write
     sram_write = write + dram_read
