@@ -48,6 +48,16 @@ class Schedule:
             return "fine-tune"
         return "warm-up" if epoch < self.warm_up else "search"
 
+    def epochs_of(self, phase: Phase) -> range:
+        """Epochs of a phase."""
+        last = self.allocate_after[-1]
+        warm_up = min(self.warm_up, last)
+        return {
+            "warm-up": range(warm_up),
+            "search": range(warm_up, last),
+            "fine-tune": range(last, self.epochs),
+        }[phase]
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Task:

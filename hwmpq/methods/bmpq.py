@@ -108,7 +108,7 @@ class BMPQSession(Session):
         super().__init__(model)
         self.workload = workload
         self.options = options
-        self.recorder = BitGradientRecorder(model)
+        self.recorder = BitGradientRecorder(model, own_width=options.own_width)
         self.phase: Phase = "warm-up"
 
     def begin_epoch(self, phase: Phase) -> None:

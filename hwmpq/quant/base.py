@@ -56,8 +56,8 @@ class FakeQuantizer(nn.Module, ABC):
         """Codes of a width."""
 
     @abstractmethod
-    def step(self, values: Tensor) -> Tensor:
-        """Step in force for a tensor, without gradient."""
+    def step_at(self, bits: int, values: Tensor) -> Tensor:
+        """Step for a tensor at a width, without gradient."""
 
     @abstractmethod
     def quantize(self, values: Tensor) -> Tensor:
@@ -66,7 +66,7 @@ class FakeQuantizer(nn.Module, ABC):
     def grid(self, values: Tensor) -> Grid:
         """The grid in force for a tensor."""
         with torch.no_grad():
-            return Grid(self.step(values), self.codes_at(self.bits))
+            return Grid(self.step_at(self.bits, values), self.codes_at(self.bits))
 
     def codes(self, values: Tensor) -> Tensor:
         """Integer codes of a tensor."""

@@ -41,12 +41,13 @@ class FixedQuantizer(FakeQuantizer):
         super()._load_from_state_dict(state_dict, prefix, *arguments)
         low, high = cast("Tensor", self.code_range).tolist()
         self._codes = Codes(int(low), int(high))
+        self.signed = self._codes.low < 0
 
-    def step(self, values: Tensor) -> Tensor:
+    def step_at(self, bits: int, values: Tensor) -> Tensor:
         """The stored step."""
-        del values
+        del bits, values
         return cast("Tensor", self.fixed_step)
 
     def quantize(self, values: Tensor) -> Tensor:
         """Round to the stored grid, identity backward."""
-        return straight_through(values, self.step(values), self._codes)
+        return straight_through(values, self.step_at(self.bits, values), self._codes)

@@ -141,16 +141,6 @@ def freeze(quantised: QuantizedModel) -> QuantizedModel:
     return QuantizedModel(quantised.module, layers)
 
 
-def fixed_quantizers(site: Site) -> QuantizerPair:
-    """Empty quantisers at rest, to load the saved state of a frozen network into."""
-    empty = Grid(torch.ones(()), Codes(0, 0))
-    weight_bits, activation_bits = site.precision.weight_bits, site.precision.activation_bits
-    return (
-        FixedQuantizer(weight_bits, empty, signed=True),
-        FixedQuantizer(activation_bits, empty, signed=site.signed_input),
-    )
-
-
 def module_name(layer_name: str) -> str:
     """Qualified name of the module behind a workload's layer; ``conv#2`` is its second use.
 
@@ -206,22 +196,49 @@ def insert_quantizers(
     modules = dict(model.named_modules())
     layers: dict[str, QuantizedLayer] = {}
     for name, uses in quantized_sites(model, workload).items():
-        module = modules[name]
-        if hasattr(module, INPUT_QUANTIZER) or parametrize.is_parametrized(module, "weight"):
-            msg = f"layer '{name}' already has quantisers or parametrisations of its weight"
-            raise UnsupportedError(msg)
         if uses[0] not in assignment:
             msg = f"layer '{uses[0]}' has no precision to start with"
             raise UnsupportedError(msg)
         layer = cast("MultiplyLayer", workload.layer(uses[0]))
         signed = any(workload.inputs_of(use)[0].signed for use in uses)
-        weight = cast("Tensor", module.weight)
+        weight = cast("Tensor", modules[name].weight)
         site = Site(layer, weight.detach(), signed, assignment[uses[0]])
-        weight_quantizer, activation_quantizer = factory(site)
-        parametrize.register_parametrization(module, "weight", weight_quantizer)
-        module.add_module(INPUT_QUANTIZER, activation_quantizer)
-        module.register_forward_pre_hook(_quantize_input)
-        layers[name] = QuantizedLayer(uses, module, weight_quantizer, activation_quantizer)
+        layers[name] = _attach(modules[name], uses, factory(site))
     quantised = QuantizedModel(model, layers)
     quantised.apply(assignment)
     return quantised
+
+
+def insert_empty(model: nn.Module, assignment: Assignment) -> QuantizedModel:
+    """Put quantisers at rest into a network, to load the saved state of a frozen one into.
+
+    Raises:
+        UnsupportedError: the network has no such layer with a weight.
+    """
+    modules = dict(model.named_modules())
+    uses: dict[str, tuple[str, ...]] = {}
+    for name in assignment:
+        found = module_name(name)
+        if not isinstance(getattr(modules.get(found), "weight", None), Tensor):
+            msg = f"the network has no layer '{found}' with a weight; is it another architecture?"
+            raise UnsupportedError(msg)
+        uses[found] = (*uses.get(found, ()), name)
+    grid = Grid(torch.ones(()), Codes(0, 0))
+    layers = {}
+    for name, names in uses.items():
+        bits = assignment[names[0]]
+        weight = FixedQuantizer(bits.weight_bits, grid, signed=True)
+        activation = FixedQuantizer(bits.activation_bits, grid, signed=True)
+        layers[name] = _attach(modules[name], names, (weight, activation))
+    return QuantizedModel(model, layers)
+
+
+def _attach(module: nn.Module, uses: tuple[str, ...], pair: QuantizerPair) -> QuantizedLayer:
+    if hasattr(module, INPUT_QUANTIZER) or parametrize.is_parametrized(module, "weight"):
+        msg = f"layer '{uses[0]}' already has quantisers or parametrisations of its weight"
+        raise UnsupportedError(msg)
+    weight, activation = pair
+    parametrize.register_parametrization(module, "weight", weight)
+    module.add_module(INPUT_QUANTIZER, activation)
+    module.register_forward_pre_hook(_quantize_input)
+    return QuantizedLayer(uses, module, weight, activation)

@@ -98,14 +98,17 @@ class LsqQuantizer(FakeQuantizer):
         if bits not in self.widths:
             msg = f"this LSQ quantiser holds steps for {list(self.widths)} bits, but got {bits}"
             raise UnsupportedError(msg)
+        return self._codes(bits)
+
+    def _codes(self, bits: int) -> Codes:
         return signed_codes(bits) if self.signed else unsigned_codes(bits)
 
-    def step_at(self, bits: int) -> nn.Parameter:
+    def learned(self, bits: int) -> nn.Parameter:
         """The learned step of a width; zero if it has not been started."""
         return cast("nn.Parameter", self.steps[str(bits)])
 
     def _started(self, values: Tensor) -> nn.Parameter:
-        step = self.step_at(self.bits)
+        step = self.learned(self.bits)
         with torch.no_grad():
             if float(step) == 0:
                 step.copy_(initial_step(values, self.codes_at(self.bits)))
@@ -113,9 +116,10 @@ class LsqQuantizer(FakeQuantizer):
             step.clamp_(min=SMALLEST_STEP)
         return step
 
-    def step(self, values: Tensor) -> Tensor:
-        """The width's learned step."""
-        return self._started(values).detach()
+    def step_at(self, bits: int, values: Tensor) -> Tensor:
+        """The learned step; at another width than that in force, the one of the same range."""
+        step = self._started(values).detach()
+        return step * (self._codes(self.bits).high / self._codes(bits).high)
 
     def quantize(self, values: Tensor) -> Tensor:
         """Quantise; gradients go to the tensor and to the width's step."""

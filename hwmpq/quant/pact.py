@@ -79,9 +79,9 @@ class PactQuantizer(FakeQuantizer):
             self.clip.clamp_(min=SMALLEST_CLIP)
         return self.clip
 
-    def step(self, values: Tensor) -> Tensor:
+    def step_at(self, bits: int, values: Tensor) -> Tensor:
         """Clipping level over the last code."""
-        return self._started(values).detach() / self.codes_at(self.bits).high
+        return self._started(values).detach() / self.codes_at(bits).high
 
     def quantize(self, values: Tensor) -> Tensor:
         """Clip and quantise; gradients go to the tensor and to the clipping level."""

@@ -50,13 +50,13 @@ class SymmetricQuantizer(FakeQuantizer):
         """Symmetric codes, without the most negative one of two's complement."""
         return symmetric_codes(bits)
 
-    def step(self, values: Tensor) -> Tensor:
+    def step_at(self, bits: int, values: Tensor) -> Tensor:
         """Step from the tensor's maximum or mean magnitude."""
-        law = mean_step if self.bits <= self.narrow_bits else max_step
-        return law(values, self.codes_at(self.bits))
+        law = mean_step if bits <= self.narrow_bits else max_step
+        return law(values, self.codes_at(bits))
 
     def quantize(self, values: Tensor) -> Tensor:
         """Round to the grid, identity backward."""
         with torch.no_grad():
-            step = self.step(values)
+            step = self.step_at(self.bits, values)
         return straight_through(values, step, self.codes_at(self.bits))

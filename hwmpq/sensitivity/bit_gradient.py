@@ -25,6 +25,8 @@ from hwmpq.workload.graph import Workload
 
 ScoreLaw: TypeAlias = Literal["missing_bits", "step"]
 SizeWeight: TypeAlias = Literal["none", "elements"]
+COMMON_BITS = 8
+"""Width at which layers of different widths are compared."""
 
 
 def bit_gradients(gradient: Tensor, step: Tensor, bits: int) -> Tensor:
@@ -76,10 +78,17 @@ class BitGradientRecorder:
     Activations are scored like weights, with the gradient of each sample's own loss (the mean
     loss times the batch size), so that the score does not depend on the batch size. Bit gradients
     of activations are ours; the paper scores weights.
+
+    Args:
+        model: the network; its quantisers' observers are taken.
+        own_width: score each layer at the width it has, as defined. The score then falls with the
+            square root of the width, so a layer that was just widened looks less sensitive and
+            loses its bits again in the next round. By default all are scored at one width.
     """
 
-    def __init__(self, model: QuantizedModel) -> None:
+    def __init__(self, model: QuantizedModel, *, own_width: bool = False) -> None:
         self.model = model
+        self.own_width = own_width
         self.scores = Scores()
         self._norms: dict[tuple[str, str], tuple[Tensor, int]] = {}
         for name, layer in model.layers.items():
@@ -104,9 +113,10 @@ class BitGradientRecorder:
         for name, layer in self.model.layers.items():
             for kind, quantizer in (("weights", layer.weight), ("activations", layer.activation)):
                 norm, elements = self._norms.pop((kind, name), (torch.zeros(()), 1))
+                bits = quantizer.bits if self.own_width else COMMON_BITS
                 # Steps of activations are parameters: the tensor handed over does not matter.
-                step = float(quantizer.grid(layer.shadow).step)
-                score = normalised_bit_gradient(float(norm), step, quantizer.bits, elements)
+                step = float(quantizer.step_at(bits, layer.shadow.detach()))
+                score = normalised_bit_gradient(float(norm), step, bits, elements)
                 sums = getattr(self.scores, kind)
                 sums[name] = sums.get(name, 0.0) + score
         self.scores.batches += 1
@@ -137,12 +147,14 @@ class ScoreOptions:
     """How scores become sensitivities.
 
     Attributes:
+        own_width: score each layer at the width it has instead of at a common one.
         law: how sensitivity grows as bits go missing.
         size_weight: ``elements`` multiplies by the number of weights or input elements, since the
             score is a mean over elements while costs are sums.
         activation_weight: factor of the activation scores; zero leaves activations unscored.
     """
 
+    own_width: bool = False
     law: ScoreLaw = "missing_bits"
     size_weight: SizeWeight = "none"
     activation_weight: float = 1.0
@@ -183,6 +195,7 @@ def table_from_scores(
         values=np.array(rows, dtype=np.float64),
         metric="bit_gradient",
         meta={
+            "own_width": str(options.own_width),
             "law": options.law,
             "size_weight": options.size_weight,
             "activation_weight": str(options.activation_weight),
@@ -224,7 +237,7 @@ class BitGradient:
         )
         start = {layer.name: widest for layer in workload.multiply_layers}
         quantised = insert_quantizers(deepcopy(model).eval(), workload, start, _max_and_clip)
-        recorder = BitGradientRecorder(quantised)
+        recorder = BitGradientRecorder(quantised, own_width=self.options.own_width)
         for inputs, labels in calibration_batches(
             data, batches=self.batches, batch_size=self.batch_size, seed=self.seed
         ):
