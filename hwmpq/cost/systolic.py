@@ -12,9 +12,11 @@ from typing import Final, cast
 
 import numpy as np
 
+from hwmpq.accelerator.energy import background_energy_pj, leakage_energy_pj
 from hwmpq.accelerator.spec import Accelerator, Operand
 from hwmpq.cost import systolic_dram, systolic_tiles
 from hwmpq.cost.base import FloatArray, IntArray, LayerCosts
+from hwmpq.cost.compulsory import stationary_elements, touched_input_elements
 from hwmpq.cost.systolic_folds import ceil_of
 from hwmpq.cost.systolic_gemm import Gemm, lower
 from hwmpq.cost.systolic_mapping import (
@@ -32,9 +34,6 @@ from hwmpq.precision import Precision
 from hwmpq.workload.layer import MultiplyLayer
 
 OPERANDS: Final[tuple[Operand, ...]] = ("input", "weight", "output")
-
-PJ_PER_MJ: Final = 1e9
-"""A milliwatt for a second is a millijoule."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +64,6 @@ class _Pricer:
     compute: SystolicCompute
     behavior: SystolicBehavior
     gemm: Gemm
-    plain: Gemm
 
     def output_bits(self, precision: Precision) -> int:
         """Width of a written output."""
@@ -74,10 +72,9 @@ class _Pricer:
 
     def compulsory_bits(self, precision: Precision) -> int:
         """Every stored input that is used, every weight and every output, moved once."""
-        gemm = self.plain
         return (
-            gemm.groups * gemm.input_words * precision.activation_bits
-            + gemm.groups * gemm.k * gemm.n * precision.weight_bits
+            touched_input_elements(self.layer) * precision.activation_bits
+            + stationary_elements(self.layer) * precision.weight_bits
             + self.layer.output_elements * self.output_bits(precision)
         )
 
@@ -177,7 +174,6 @@ def _ints(values: Sequence[int]) -> IntArray:
 def _costs(points: Sequence[_Point], accelerator: Accelerator) -> LayerCosts:
     """Arrays over precisions, with the energy of what was counted."""
     behavior = cast("SystolicBehavior", accelerator.behavior)
-    compute = cast("SystolicCompute", accelerator.compute)
     inputs = accelerator.memory_for("input")
     weights = accelerator.memory_for("weight")
     outputs = accelerator.memory_for("output")
@@ -201,10 +197,6 @@ def _costs(points: Sequence[_Point], accelerator: Accelerator) -> LayerCosts:
     cycles = _ints([point.compute_cycles for point in points])
     latency = _ints([point.latency_cycles for point in points])
     fetched = dram_inputs + dram_weights + dram_sums
-    seconds: FloatArray = latency / accelerator.clock_hz
-    static_mw = (compute.leakage_mw or 0.0) + sum(
-        memory.leakage_mw or 0.0 for memory in accelerator.memories
-    )
     energy: dict[str, FloatArray] = {
         "compute": np.array([point.mac_energy_pj for point in points], dtype=np.float64)
     }
@@ -216,9 +208,9 @@ def _costs(points: Sequence[_Point], accelerator: Accelerator) -> LayerCosts:
     energy["dram"] = (
         fetched * dram.read_energy_pj_per_bit
         + stored * dram.write_energy_pj_per_bit
-        + seconds * (dram.background_mw or 0.0) * PJ_PER_MJ
+        + background_energy_pj(accelerator, latency)
     )
-    energy["leakage"] = seconds * static_mw * PJ_PER_MJ
+    energy["leakage"] = leakage_energy_pj(accelerator, latency)
     bound = _ints([point.bound_cycles for point in points])
     return LayerCosts(
         compute_cycles=cycles,
@@ -277,7 +269,6 @@ class Systolic:
                 store_padding=behavior.padding == "stored",
                 ceiling=behavior.output_size == "ceiling",
             ),
-            plain=lower(layer),
         )
         return _costs([pricer.price(precision) for precision in precisions], accelerator)
 

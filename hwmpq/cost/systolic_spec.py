@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 
 from hwmpq.accelerator.spec import BitWidths, Spec
 from hwmpq.cost.systolic_folds import Array, Dataflow
 
+UW_PER_MW: Final = 1e3
+UM2_PER_MM2: Final = 1e6
 Mode = Literal["fixed", "subword", "fused_2d", "fused_w", "serial_w"]
 
 
@@ -76,8 +78,8 @@ class SystolicCompute(Spec):
         accumulator_bits: width of partial sums; as wide as a layer needs if left out.
         weight_double_buffer: shadow registers take the next stationary operand while the array
             works.
-        leakage_mw: static power of the array.
-        area_mm2: area of the array.
+        element_leakage_uw: static power of an element; none where its energy includes it.
+        element_area_um2: area of an element.
     """
 
     dataflow: Dataflow
@@ -87,8 +89,8 @@ class SystolicCompute(Spec):
     mac_energy: MacEnergy
     accumulator_bits: PositiveInt | None = None
     weight_double_buffer: bool = False
-    leakage_mw: NonNegativeFloat | None = None
-    area_mm2: NonNegativeFloat | None = None
+    element_leakage_uw: NonNegativeFloat | None = None
+    element_area_um2: NonNegativeFloat | None = None
 
     @model_validator(mode="after")
     def _native_energy(self) -> SystolicCompute:
@@ -98,6 +100,23 @@ class SystolicCompute(Spec):
             msg = f"mac_energy.pj_per_mac must hold the native width {native}, but holds {known}"
             raise ValueError(msg)
         return self
+
+    @property
+    def elements(self) -> int:
+        """Processing elements."""
+        return self.rows * self.cols
+
+    @property
+    def leakage_mw(self) -> float | None:
+        """Static power of the array."""
+        each = self.element_leakage_uw
+        return None if each is None else each * self.elements / UW_PER_MW
+
+    @property
+    def area_mm2(self) -> float | None:
+        """Area of the array."""
+        each = self.element_area_um2
+        return None if each is None else each * self.elements / UM2_PER_MM2
 
     @property
     def array(self) -> Array:
@@ -127,6 +146,7 @@ class SystolicBehavior(Spec):
         dram: ``fast`` and ``replay`` count DRAM reads of SCALE-Sim's buffers, in closed form with
             convolutions estimated, or exactly by replaying addresses; ``tiled`` is ours.
         stalls: ``none``, or ``double_buffered`` for the time a fold waits for the next one's data.
+        leakage: whether static power counts.
         dram_latency_cycles: latency of the fetch for each fold.
     """
 
@@ -142,4 +162,5 @@ class SystolicBehavior(Spec):
     buffer_fills: bool = True
     dram: Literal["tiled", "fast", "replay"] = "tiled"
     stalls: Literal["double_buffered", "none"] = "double_buffered"
+    leakage: bool = True
     dram_latency_cycles: Annotated[int, Field(ge=0)] = 0

@@ -319,11 +319,15 @@ def cost_table(
         raise UnsupportedError(msg)
     accelerator.require(wanted)
     model: CostModel = registry.resolve("cost", accelerator.architecture)
+    # A model that prices layers by name or position, such as a measured table, binds to a workload.
+    bind = getattr(model, "bind", None)
+    if bind is not None:
+        model = bind(workload, accelerator)
     seen: dict[Layer, tuple[dict[str, NumberArray], Mapping[str, Sequence[str]]]] = {}
     rows = []
     mappings = []
     for layer in workload.priced_layers:
-        key = without_name(layer)
+        key = layer if bind is not None else without_name(layer)
         if key not in seen:
             if isinstance(layer, MULTIPLY_LAYERS):
                 costs = model.layer_cost(layer, wanted, accelerator)
