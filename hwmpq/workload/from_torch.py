@@ -25,6 +25,7 @@ from hwmpq.workload.torch_nodes import (
 )
 from hwmpq.workload.torch_operators import CONSTANT, HANDLERS, SPLITS, VIEWS
 from hwmpq.workload.torch_trace import ExampleInput, trace
+from hwmpq.workload.torch_views import View, derive, whole
 from hwmpq.workload.values import Value
 
 _SHOWN = 10
@@ -43,11 +44,16 @@ class _GraphReader:
         self.unpriced: list[str] = []
         self.problems: list[str] = []
         self.values: dict[Node, Value | tuple[Value, ...]] = {}
-        self.bases: dict[Node, Node] = {}
+        self.views: dict[Node, View] = {}
+        self.writes: list[tuple[View, Value]] = []
+        self.current: dict[Node, int] = {}
+        self.viewed: Node | None = None
 
     def value(self, argument: object) -> Value:
         """What a tensor argument holds; numbers are constants."""
         if isinstance(argument, Node):
+            if argument is not self.viewed:
+                self._catch_up(argument)
             found = self.values[argument]
             return found[0] if isinstance(found, tuple) else found
         negative = isinstance(argument, int | float) and argument < 0
@@ -78,17 +84,31 @@ class _GraphReader:
         return self.name(node, label)
 
     def overwrite(self, target: object, written: Value) -> None:
-        """Let a tensor that was written in part depend on what was written."""
-        if not isinstance(target, Node):
+        """Note that a tensor, or the part of another that it is a view of, was written."""
+        if isinstance(target, Node):
+            self.writes.append((self._view(target), written))
+
+    def _view(self, node: Node) -> View:
+        return self.views.get(node) or whole(node)
+
+    def _derive(self, node: Node) -> None:
+        """Note what a view covers, and that it is as late as what it is a view of."""
+        parent = node.all_input_nodes[0]
+        self.views[node] = derive(self._view(parent), node)
+        self.current[node] = self.current.get(parent, 0)
+
+    def _catch_up(self, node: Node) -> None:
+        """Let a tensor depend on the writes into it since it was last read."""
+        done = self.current.get(node, 0)
+        self.current[node] = len(self.writes)
+        view = self._view(node)
+        late = [written for place, written in self.writes[done:] if place.overlaps(view)]
+        before = self.values[node]
+        if not late or isinstance(before, tuple):
             return
-        base = self.bases.get(target, target)
-        before = self.value(base)
-        if before.constant:
-            after = written.reshaped(before.shape)
-        else:
-            label = f"{written.node}.join"
-            after = free(self.graph, label, "reshape", [before, written], before.shape)
-        self.values[base] = self.values[target] = after
+        operands = [value for value in (before, *late) if not value.constant]
+        name = f"{late[-1].node}.join"
+        self.values[node] = free(self.graph, name, "reshape", operands, before.shape)
 
     def run(self, module: GraphModule) -> tuple[Value, ...]:
         """Walk one graph; returns what it returns."""
@@ -104,6 +124,9 @@ class _GraphReader:
     def _call(self, module: GraphModule, node: Node) -> Value | tuple[Value, ...]:
         operator = operator_name(node)
         shapes = result_shapes(node)
+        # A view reads nothing: only who reads the view waits for the writes that overlap it.
+        views = operator in VIEWS or operator == "getitem"
+        self.viewed = node.all_input_nodes[0] if views else None
         inputs = [self.value(item) for item in node.all_input_nodes if item in self.values]
         if operator.startswith("wrap_with_"):
             return self._nested(module, node)
@@ -114,8 +137,7 @@ class _GraphReader:
         if operator in CONSTANT or all(value.constant for value in inputs):
             return tuple(Value(shape) for shape in shapes)
         if operator in VIEWS:
-            origin = node.all_input_nodes[0]
-            self.bases[node] = self.bases.get(origin, origin)
+            self._derive(node)
         if operator in SPLITS:
             return tuple(inputs[0].reshaped(shape) for shape in shapes)
         handler = HANDLERS.get(operator)
@@ -148,7 +170,7 @@ class _GraphReader:
         (shape,) = result_shapes(node) or ((),)
         chosen = found[index] if isinstance(found, tuple) else found
         if operator_name(source) in SPLITS:
-            self.bases[node] = self.bases.get(source, source)
+            self._derive(node)
             if not chosen.constant:
                 return free(self.graph, self.name(source, "slice"), "slice", [chosen], shape)
         return chosen.reshaped(shape)

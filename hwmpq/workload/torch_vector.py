@@ -234,7 +234,7 @@ def write(reader: Reader, node: Node) -> Value:
     name = reader.name(node, "write")
     moved = emit_vector.concat(reader.graph, name, [written], written.shape)
     reader.overwrite(node.args[0], moved)
-    return reader.value(node.args[0])
+    return moved
 
 
 def free(kind: FreeKind, label: str = "") -> Handler:
