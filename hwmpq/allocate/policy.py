@@ -28,6 +28,18 @@ class _Policy(RootModel[dict[str, _Bits]]):
     """A policy file: layer name or glob pattern to bits."""
 
 
+def read_rules(file: Path) -> dict[str, Precision]:
+    """Read the entries of a policy file as they stand, patterns included.
+
+    Raises:
+        SpecError: unreadable or of another shape; all problems at once.
+    """
+    policy = validate(_Policy, read_yaml(file))
+    return {
+        key: Precision(bits.weight_bits, bits.activation_bits) for key, bits in policy.root.items()
+    }
+
+
 def read_policy(file: Path, layers: Sequence[str]) -> dict[str, Precision]:
     """Read ``{layer: {weight_bits, activation_bits}}``; keys may be glob patterns.
 
@@ -40,10 +52,7 @@ def read_policy(file: Path, layers: Sequence[str]) -> dict[str, Precision]:
     Raises:
         SpecError: unreadable, of another shape, or layers are missing or unknown; all at once.
     """
-    policy = validate(_Policy, read_yaml(file))
-    rules = {
-        key: Precision(bits.weight_bits, bits.activation_bits) for key, bits in policy.root.items()
-    }
+    rules = read_rules(file)
     problems: list[Problem] = []
     chosen: dict[str, Precision] = {}
     known = dict.fromkeys(layers)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hwmpq.accelerator.loader import parse_accelerator
-from hwmpq.allocate.policy import read_policy
+from hwmpq.allocate.policy import read_rules
 from hwmpq.cli.options import Json
 from hwmpq.cli.output import note, print_json, show
 from hwmpq.errors import HwmpqError, Problem, SpecError
@@ -31,10 +31,14 @@ def _check_file(file: Path) -> str:
         parse_workload(document, file)
         return "workload"
     if all(isinstance(value, dict) for value in document.data.values()):
-        read_policy(file)
+        read_rules(file)
         return "policy"
     rule = "is no accelerator (architecture:), workload (layers:, torch:, onnx:) or policy"
     raise SpecError(str(file), [Problem("file", rule, fix="See docs/files.md.")])
+
+
+def _lines(error: HwmpqError) -> list[str]:
+    return [str(p) for p in error.problems] if isinstance(error, SpecError) else [str(error)]
 
 
 def check(
@@ -56,18 +60,13 @@ def check(
         print_json(
             {
                 "ok": kinds,
-                "problems": {
-                    file: [str(p) for p in error.problems]
-                    if isinstance(error, SpecError)
-                    else [str(error)]
-                    for file, error in errors.items()
-                },
+                "problems": {name: _lines(broken) for name, broken in errors.items()},
             }
         )
     else:
-        for file, kind in kinds.items():
-            show(f"{file}: {kind} ok")
-        for error in errors.values():
-            note(str(error))
+        for name, kind in kinds.items():
+            show(f"{name}: {kind} ok")
+        for broken in errors.values():
+            note(str(broken))
     if errors:
         raise typer.Exit(HwmpqError.exit_code)

@@ -10,7 +10,7 @@ import typer
 
 from hwmpq.accelerator.loader import load_accelerator
 from hwmpq.accelerator.spec import Accelerator
-from hwmpq.allocate.policy import read_policy, resolve_policy
+from hwmpq.allocate.policy import read_policy
 from hwmpq.cli.options import (
     AcceleratorNames,
     Batch,
@@ -44,7 +44,7 @@ def _evaluate_one(
     """Price a workload at one precision, under a policy, or at every supported precision."""
     if policy is not None:
         names = [layer.name for layer in workload.multiply_layers]
-        assignment: Assignment = resolve_policy(read_policy(policy), names)
+        assignment: Assignment = read_policy(policy, names)
         return cost_table(workload, accelerator, sorted(set(assignment.values()))), assignment
     wanted = accelerator.supported if all_precisions else (uniform,)
     table = cost_table(workload, accelerator, wanted)
@@ -80,7 +80,7 @@ def evaluate(
     report: ReportFolder = None,
     as_json: Json = False,
 ) -> None:
-    """Evaluate a network on modelled accelerators: latency, energy, memory, per layer and in total.
+    """Evaluate a network on modelled accelerators: latency, energy and memory, layer by layer.
 
     Example:  hwmpq evaluate resnet18 -a bitfusion-isca18 --weight-bits 4 --activation-bits 8
     """

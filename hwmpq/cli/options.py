@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import typer
 
 from hwmpq.allocate.budget import Budget
-from hwmpq.errors import BudgetError
+from hwmpq.errors import BudgetError, NotFoundError
 from hwmpq.precision import Precision, precisions
 
 WorkloadName: TypeAlias = Annotated[
@@ -170,6 +170,23 @@ def parse_candidates(
         msg = "give both --weight-bits and --activation-bits, or neither"
         raise BudgetError(msg)
     return precisions(parse_bits(weight_bits), parse_bits(activation_bits))
+
+
+def parse_ablation(text: str | None) -> Literal["reversed", "random"] | None:
+    """Read the name of an ablation.
+
+    Raises:
+        NotFoundError: there is none of that name.
+    """
+    known: dict[str | None, Literal["reversed", "random"] | None] = {
+        None: None,
+        "reversed": "reversed",
+        "random": "random",
+    }
+    if text in known:
+        return known[text]
+    kind = "ablation"
+    raise NotFoundError(kind, str(text), ("reversed", "random"))
 
 
 def make_budget(

@@ -137,19 +137,17 @@ def with_settings(value: Settings, settings: Mapping[str, Any], where: str) -> S
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"Did you mean '{near[0]}'? " if near else ""
             fix = f"{hint}Settings of {type(value).__name__}: {', '.join(known) or 'none'}."
-            problems.append(Problem(f"{where}.{name}", "there is no such setting", fix=fix))
+            problems.append(Problem(name, "there is no such setting", fix=fix))
         elif not _fits(given, known[name]):
             rule = f"must be like its default {known[name]!r}"
-            problems.append(Problem(f"{where}.{name}", rule, repr(given)))
+            problems.append(Problem(name, rule, repr(given)))
     if problems:
-        raise SpecError("job", problems)
-    return dataclasses.replace(
-        value,
-        **{  # type: ignore[type-var]
-            name: tuple(given) if isinstance(given, list) else given
-            for name, given in settings.items()
-        },
-    )
+        raise SpecError(where, problems)
+    changes = {
+        name: tuple(given) if isinstance(given, list) else given
+        for name, given in settings.items()
+    }
+    return dataclasses.replace(value, **changes)  # type: ignore[type-var]
 
 
 def _fits(given: object, default: object) -> bool:

@@ -1,0 +1,183 @@
+"""``hwmpq optimize``: the main job."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hwmpq.cli import options
+from hwmpq.cli.output import note, print_json, show
+from hwmpq.cli.progress import ProgressBars
+from hwmpq.errors import BudgetError
+from hwmpq.precision import Precision
+from hwmpq.report.html import write_run_report
+from hwmpq.report.text import run_summary
+
+if TYPE_CHECKING:
+    from hwmpq.codesign.job import Job
+    from hwmpq.codesign.run import Run
+
+_DEFAULT_FOLDER = Path("runs")
+
+
+def _command() -> str:
+    return shlex.join(["hwmpq", *sys.argv[1:]])
+
+
+def _run(job: Job, method: str, out: Path, *, resume: bool, overwrite: bool, quiet: bool) -> Run:
+    from hwmpq.codesign.run import optimize as optimise
+
+    chosen = job.load_method(method)
+    with ProgressBars(quiet=quiet) as bars:
+        run = optimise(
+            job.workload,
+            job.data,
+            job.load_accelerator(),
+            method=chosen,
+            budget=job.budgets,
+            out=out,
+            recipe=job.recipe(),
+            epochs=job.epochs,
+            seed=job.seed,
+            device=job.device,
+            threads=job.threads,
+            reference=Precision.parse(job.reference),
+            candidates=job.candidates,
+            fixed=job.pins,
+            resume=resume,
+            overwrite=overwrite,
+            progress=bars,
+            ablation=job.ablation,
+            command=_command(),
+        )
+    write_run_report([run], run.folder)
+    return run
+
+
+def run_as_json(run: Run) -> dict[str, Any]:
+    """What ``hwmpq optimize --json`` prints about a run."""
+    return {
+        "folder": str(run.folder),
+        "report": str(run.folder / "report.html"),
+        "manifest": run.manifest.model_dump(mode="json"),
+        "results": run.results.model_dump(mode="json") if run.results is not None else None,
+    }
+
+
+def optimize(
+    workload: Annotated[
+        str, typer.Argument(metavar="WORKLOAD|JOB.yaml", help="A workload, or a job file.")
+    ],
+    accelerator: Annotated[
+        str | None,
+        typer.Option("--accelerator", "-a", metavar="ACCELERATOR", help="Name or path."),
+    ] = None,
+    methods: Annotated[
+        list[str] | None,
+        typer.Option("--method", "-m", metavar="METHOD", help="Repeat to compare methods."),
+    ] = None,
+    latency: options.Latency = None,
+    energy: options.Energy = None,
+    weight_memory: options.WeightMemory = None,
+    peak_activation_memory: options.PeakActivationMemory = None,
+    bops: options.Bops = None,
+    average_weight_bits: options.AverageWeightBits = None,
+    average_activation_bits: options.AverageActivationBits = None,
+    reference: options.Reference = "8/8",
+    weight_bits: options.WeightBitChoices = None,
+    activation_bits: options.ActivationBitChoices = None,
+    fix: options.Fix = None,
+    overrides: options.Set = None,
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="NAME", help="hwmpq list data.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", min=1, help="Of the float and the quantised network.")
+    ] = None,
+    ablation: Annotated[
+        str | None,
+        typer.Option("--ablation", metavar="reversed|random", help="Allocate by wrong scores."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="RUN", help="The run directory.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run.")] = False,
+    seed: options.Seed = 0,
+    device: options.Device = "cpu",
+    threads: options.Threads = 1,
+    as_json: options.Json = False,
+) -> None:
+    """Train a network to mixed precision for an accelerator, inside hard budgets.
+
+    Alternates quantisation-aware training with exact allocation against the accelerator's costs,
+    and writes a run directory with its report.
+
+    Example:  hwmpq optimize resnet20-digits -a bitfusion-edge -m bmpq --latency 0.25x -o runs/a
+    """
+    from hwmpq.codesign.job import Job, is_job_file, read_job
+
+    changes = options.parse_assignments(overrides, "--set")
+    if is_job_file(workload):
+        job = read_job(Path(workload), changes)
+    else:
+        limits = options.make_budget(
+            latency=latency,
+            energy=energy,
+            weight_memory=weight_memory,
+            peak_activation_memory=peak_activation_memory,
+            bops=bops,
+            average_weight_bits=average_weight_bits,
+            average_activation_bits=average_activation_bits,
+        ).to_json()
+        _require(accelerator, "an accelerator: -a bitfusion-edge (hwmpq list accelerators)")
+        _require(methods, "a method: -m bmpq (hwmpq list methods)")
+        _require(limits, "a budget, such as --latency 0.5x")
+        job = Job(
+            workload=workload,
+            accelerator=accelerator or "",
+            set=changes,
+            method=tuple(methods or ()),
+            budget=limits,
+            data=data,
+            epochs=epochs,
+            seed=seed,
+            device=device,
+            threads=threads,
+            reference=reference,
+            weight_bits=options.parse_bits(weight_bits) if weight_bits else None,
+            activation_bits=options.parse_bits(activation_bits) if activation_bits else None,
+            fix=options.parse_assignments(fix, "--fix") if fix else None,
+            ablation=options.parse_ablation(ablation),
+        )
+    base = out or Path(job.out or _DEFAULT_FOLDER / f"{Path(job.workload).stem}-{job.method[0]}")
+    folders = [base / name for name in job.method] if len(job.method) > 1 else [base]
+    for name in job.method:
+        job.load_method(name)
+    runs = [
+        _run(job, name, folder, resume=resume, overwrite=overwrite, quiet=as_json)
+        for name, folder in zip(job.method, folders, strict=True)
+    ]
+    page = write_run_report(runs, base) if len(runs) > 1 else base / "report.html"
+    _show(runs, page, as_json=as_json)
+
+
+def _require(given: object, what: str) -> None:
+    if not given:
+        msg = f"optimize needs {what}"
+        raise BudgetError(msg)
+
+
+def _show(runs: Sequence[Run], page: Path, *, as_json: bool) -> None:
+    if as_json:
+        found = [run_as_json(run) for run in runs]
+        print_json(found[0] if len(found) == 1 else {"runs": found, "report": str(page)})
+        return
+    for run in runs:
+        show(*run_summary(run))
+    note(f"report: {page}")
