@@ -112,10 +112,13 @@ def parse_accelerator(document: Document) -> Accelerator:
     for key in ("provenance", "uncertainties"):
         if key in document.data:
             problems.add(key, "is derived from 'source' entries", fix="Remove it.")
+    if "origin" in document.data:
+        problems.add("origin", "is where the file was read from", fix="Remove it.")
     data = {
         **document.data,
         "provenance": dict(document.sources),
         "uncertainties": dict(document.uncertainties),
+        "origin": Path(document.file),
     }
     accelerator = None
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -196,6 +197,7 @@ class Accelerator(Spec):
         provenance: source of the numbers by path; a number without an entry has that of the
             nearest path above.
         uncertainties: relative uncertainty by path, where stated or brought by a component.
+        origin: the file it was read from; no part of what it is.
     """
 
     name: str = Field(min_length=1)
@@ -211,6 +213,7 @@ class Accelerator(Spec):
     behavior: SerializeAsAny[BaseModel]
     provenance: Mapping[str, str] = Field(default_factory=dict)
     uncertainties: Mapping[str, float] = Field(default_factory=dict)
+    origin: Path | None = Field(default=None, exclude=True, repr=False)
 
     @model_validator(mode="before")
     @classmethod
@@ -241,8 +244,20 @@ class Accelerator(Spec):
 
     @property
     def fingerprint(self) -> str:
-        """Hash of everything that decides a cost, for artifacts."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        """Hash of everything that decides a cost, for artifacts.
+
+        A cost model whose ``compute`` reads files lists them in ``input_files``; their content
+        counts, their place does not.
+        """
+        digest = hashlib.sha256(self.model_dump_json().encode())
+        for name in getattr(self.compute, "input_files", ()):
+            file = self.resolve_path(name)
+            digest.update(file.read_bytes() if file.is_file() else b"missing")
+        return digest.hexdigest()
+
+    def resolve_path(self, name: str) -> Path:
+        """A file that the accelerator names: relative paths start at its own file's folder."""
+        return (self.origin.parent if self.origin else Path()) / name
 
     def memory_for(self, operand: Operand) -> Memory:
         """The memory that holds an operand.

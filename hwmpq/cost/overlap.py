@@ -10,11 +10,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from hwmpq.accelerator.energy import leakage_energy_pj
 from hwmpq.accelerator.spec import Accelerator, Memory, Operand
 from hwmpq.cost.base import FloatArray, IntArray, LayerCosts
-
-PJ_PER_MW_SECOND = 1e9
-"""A milliwatt over a second is 1e9 pJ."""
 
 
 @dataclass(slots=True)
@@ -75,17 +73,6 @@ def traffic_energy_pj(accelerator: Accelerator, traffic: Traffic) -> dict[str, F
             + traffic.sram_write_bits.get(memory.name, nothing) * memory.write_energy_pj_per_bit
         )
     return energy
-
-
-def leakage_energy_pj(accelerator: Accelerator, latency_cycles: IntArray) -> FloatArray:
-    """Static energy over a layer's latency: leakage of the memories and DRAM background power.
-
-    Memories that state no leakage count as none.
-    """
-    power_mw = sum(memory.leakage_mw or 0.0 for memory in accelerator.memories)
-    power_mw += accelerator.dram.background_mw or 0.0
-    per_cycle_pj = power_mw * PJ_PER_MW_SECOND / accelerator.clock_hz
-    return np.asarray(latency_cycles * per_cycle_pj, dtype=np.float64)
 
 
 def overlapped_costs(
