@@ -12,7 +12,7 @@ from typing import Final, cast
 
 import numpy as np
 
-from hwmpq.accelerator.energy import background_energy_pj, leakage_energy_pj
+from hwmpq.accelerator.energy import leakage_energy_pj
 from hwmpq.accelerator.spec import Accelerator, Operand
 from hwmpq.cost import systolic_dram, systolic_tiles
 from hwmpq.cost.base import FloatArray, IntArray, LayerCosts
@@ -205,11 +205,7 @@ def _costs(points: Sequence[_Point], accelerator: Accelerator) -> LayerCosts:
             reads[memory.name] * memory.read_energy_pj_per_bit
             + writes[memory.name] * memory.write_energy_pj_per_bit
         )
-    energy["dram"] = (
-        fetched * dram.read_energy_pj_per_bit
-        + stored * dram.write_energy_pj_per_bit
-        + background_energy_pj(accelerator, latency)
-    )
+    energy["dram"] = fetched * dram.read_energy_pj_per_bit + stored * dram.write_energy_pj_per_bit
     energy["leakage"] = leakage_energy_pj(accelerator, latency)
     bound = _ints([point.bound_cycles for point in points])
     return LayerCosts(
