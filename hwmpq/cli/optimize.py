@@ -65,7 +65,7 @@ def run_as_json(run: Run) -> dict[str, Any]:
         "folder": str(run.folder),
         "report": str(run.folder / "report.html"),
         "manifest": run.manifest.model_dump(mode="json"),
-        "results": run.results.model_dump(mode="json") if run.results is not None else None,
+        "results": run.results.model_dump(mode="json"),
     }
 
 
@@ -120,7 +120,7 @@ def optimize(
 
     Example:  hwmpq optimize resnet20-digits -a bitfusion-edge -m bmpq --latency 0.25x -o runs/a
     """
-    from hwmpq.codesign.job import Job, is_job_file, read_job
+    from hwmpq.codesign.job import is_job_file, make_job, read_job
 
     changes = options.parse_assignments(overrides, "--set")
     if is_job_file(workload):
@@ -138,7 +138,7 @@ def optimize(
         _require(accelerator, "an accelerator: -a bitfusion-edge (hwmpq list accelerators)")
         _require(methods, "a method: -m bmpq (hwmpq list methods)")
         _require(limits, "a budget, such as --latency 0.5x")
-        job = Job(
+        job = make_job(
             workload=workload,
             accelerator=accelerator or "",
             set=changes,

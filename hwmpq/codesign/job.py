@@ -18,7 +18,7 @@ from hwmpq.codesign.train import Recipe
 from hwmpq.errors import Problem, SpecError
 from hwmpq.methods.base import Method
 from hwmpq.precision import Precision, precisions
-from hwmpq.strict_yaml import read_yaml, validate
+from hwmpq.strict_yaml import Document, read_yaml, validate
 
 Settings = TypeVar("Settings")
 
@@ -30,9 +30,7 @@ def _tuple(value: object) -> object:
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_tuple)]
-Widths = Annotated[
-    tuple[PositiveInt, ...] | None, BeforeValidator(_tuple), Field(default=None, min_length=1)
-]
+Widths = Annotated[tuple[PositiveInt, ...], BeforeValidator(_tuple), Field(min_length=1)]
 Scalar = str | int | float | bool
 
 
@@ -75,8 +73,8 @@ class Job(BaseModel):
     device: str = "cpu"
     threads: PositiveInt = 1
     reference: str = "8/8"
-    weight_bits: Widths
-    activation_bits: Widths
+    weight_bits: Widths | None = None
+    activation_bits: Widths | None = None
     fix: Mapping[str, str] | None = None
     ablation: Literal["reversed", "random"] | None = None
     out: str | None = None
@@ -160,6 +158,15 @@ def _fits(given: object, default: object) -> bool:
     if isinstance(default, tuple):
         return isinstance(given, list | tuple)
     return isinstance(given, type(default))
+
+
+def make_job(**fields: object) -> Job:
+    """A job from the fields of a command line.
+
+    Raises:
+        SpecError: a field is not what it should be.
+    """
+    return validate(Job, Document("command line", fields))
 
 
 def is_job_file(name_or_path: str) -> bool:
