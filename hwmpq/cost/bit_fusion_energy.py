@@ -9,10 +9,10 @@ from typing import Final
 
 import numpy as np
 
+from hwmpq.accelerator.energy import leakage_energy_pj
 from hwmpq.accelerator.spec import Accelerator
 from hwmpq.cost.base import FloatArray, IntArray
 from hwmpq.cost.bit_fusion_layer import Candidates, TiledLayer, Traffic
-from hwmpq.cost.bit_fusion_spec import BitFusionArray, BitFusionBehavior
 from hwmpq.cost.tiling import Loop, TileGrid
 
 INNER_ORDERS: Final = ("input_stationary", "output_stationary", "weight_stationary")
@@ -129,17 +129,6 @@ def buffer_accesses(layer: TiledLayer, candidates: Candidates, traffic: Traffic)
     )
 
 
-def static_energy_per_cycle(
-    array: BitFusionArray, behavior: BitFusionBehavior, accelerator: Accelerator
-) -> float:
-    """Energy that leaks in one cycle, in pJ: static power of array, memories and DRAM / clock."""
-    if not behavior.leakage:
-        return 0.0
-    power_mw = array.leakage_mw + (accelerator.dram.background_mw or 0.0)
-    power_mw += sum(memory.leakage_mw or 0.0 for memory in accelerator.memories)
-    return power_mw * 1e9 / accelerator.clock_hz
-
-
 def energy(
     layer: TiledLayer, traffic: Traffic, accesses: BufferAccesses, accelerator: Accelerator
 ) -> dict[str, FloatArray]:
@@ -164,6 +153,5 @@ def energy(
         traffic.dram_read * dram.read_energy_pj_per_bit
         + traffic.written * dram.write_energy_pj_per_bit
     )
-    per_cycle = static_energy_per_cycle(array, layer.behavior, accelerator)
-    parts["leakage"] = traffic.cycles * per_cycle
+    parts["leakage"] = leakage_energy_pj(accelerator, traffic.cycles)
     return parts

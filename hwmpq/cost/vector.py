@@ -7,7 +7,7 @@ from math import ceil
 
 import numpy as np
 
-from hwmpq.accelerator.energy import background_energy_pj, leakage_energy_pj
+from hwmpq.accelerator.energy import leakage_energy_pj
 from hwmpq.accelerator.spec import Accelerator, Memory
 from hwmpq.cost.base import FloatArray, IntArray, LayerCosts
 from hwmpq.precision import Precision
@@ -98,7 +98,7 @@ def vector_cost(
                 sram_read * memory.read_energy_pj_per_bit
                 + sram_write * memory.write_energy_pj_per_bit
             ),
-            "dram": floats(moved_pj) + background_energy_pj(accelerator, ints(latency)),
+            "dram": floats(moved_pj),
             "leakage": leakage_energy_pj(accelerator, ints(latency)),
         },
         utilization=floats(0.0 if compute == 0 else operations / (compute * unit.lanes)),
