@@ -16,10 +16,12 @@ class AreaBreakdown:
     Attributes:
         components: ``compute``, ``vector`` and ``memory.<name>``, in mm2; None where not known.
         technology_nm: the accelerator's node, at which the areas are meant.
+        chip_mm2: area of the whole chip, where it is published.
     """
 
     components: Mapping[str, float | None]
     technology_nm: float
+    chip_mm2: float | None = None
 
     @property
     def unknown(self) -> tuple[str, ...]:
@@ -33,10 +35,12 @@ class AreaBreakdown:
 
     @property
     def total_mm2(self) -> float | None:
-        """Area of array and memories, or None when one of them is not known.
+        """Area of the chip, or of array and memories; None when one of them is not known.
 
         The vector unit counts where it is known; no source used so far gives one.
         """
+        if self.chip_mm2 is not None:
+            return self.chip_mm2
         missing = set(self.unknown) - {"vector"}
         return None if missing else self.known_mm2
 
@@ -56,6 +60,7 @@ def area_mm2(accelerator: Accelerator) -> AreaBreakdown:
             **{f"memory.{memory.name}": memory.area_mm2 for memory in accelerator.memories},
         },
         technology_nm=accelerator.technology_nm,
+        chip_mm2=accelerator.area_mm2,
     )
 
 

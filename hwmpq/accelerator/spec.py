@@ -194,6 +194,7 @@ class Accelerator(Spec):
         dram: off-chip memory.
         vector: the vector unit.
         behavior: choices on which public models disagree; the cost model's schema.
+        area_mm2: area of the whole chip, where it is published; else areas of parts add up.
         provenance: source of the numbers by path; a number without an entry has that of the
             nearest path above.
         uncertainties: relative uncertainty by path, where stated or brought by a component.
@@ -211,6 +212,7 @@ class Accelerator(Spec):
     dram: Dram
     vector: VectorUnit
     behavior: SerializeAsAny[BaseModel]
+    area_mm2: PositiveFloat | None = None
     provenance: Mapping[str, str] = Field(default_factory=dict)
     uncertainties: Mapping[str, float] = Field(default_factory=dict)
     origin: Path | None = Field(default=None, exclude=True, repr=False)

@@ -67,6 +67,12 @@ def test_vector_area_counts_where_it_is_known():
     assert found.unknown == ()
 
 
+def test_a_published_chip_area_wins():
+    found = area_mm2(machine(array=Array(), area_mm2=16.0))
+    assert found.total_mm2 == 16.0
+    assert found.known_mm2 == pytest.approx(3.0)
+
+
 def test_equal_area_is_relative_to_the_first():
     assert equal_area_factors([machine(), machine(memory_area=3.0)]) == pytest.approx((1, 8 / 14))
     with pytest.raises(UnsupportedError, match="no area is known for compute"):
@@ -109,4 +115,5 @@ def test_every_shipped_accelerator_reports_each_component_as_known_or_unknown(na
     known = [area for area in found.components.values() if area is not None]
     assert all(area > 0 for area in known)
     assert found.known_mm2 == pytest.approx(sum(known))
-    assert (found.total_mm2 is None) == bool(set(found.unknown) - {"vector"})
+    missing = set(found.unknown) - {"vector"}
+    assert (found.total_mm2 is None) == (bool(missing) and accelerator.area_mm2 is None)
