@@ -125,6 +125,11 @@ class AllocationProblem:
             if not np.all(np.isfinite(row.costs)) or math.isnan(row.limit):
                 msg = f"costs and limit of {row.name} must be finite"
                 raise UnsupportedError(msg)
+        for name in self.budget_names:
+            kinds = {(row.limit, row.unit, row.divisor) for row in self.rows_of(name)}
+            if len(kinds) > 1:
+                msg = f"rows of budget {name} must share limit, unit and divisor, but are {kinds}"
+                raise UnsupportedError(msg)
         without = [
             name for name, row in zip(self.layers, self.allowed, strict=True) if not row.any()
         ]

@@ -26,11 +26,13 @@ class Row:
         source: index of the problem's resource.
         costs: ``[choices]``, integer or float.
         limit: what is left for them after constants.
+        magnitude: size of the numbers that the limit came from, for how far rounding reaches.
     """
 
     source: int
     costs: IntArray | FloatArray
     limit: float
+    magnitude: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -175,6 +177,7 @@ def compact(problem: AllocationProblem) -> Compact:
             source=index,
             costs=sums[index][layer, column],
             limit=_rest(problem.resources[index]),
+            magnitude=abs(problem.resources[index].limit) + abs(problem.resources[index].constant),
         )
         for index in tight
     )

@@ -17,10 +17,13 @@ import numpy as np
 
 from hwmpq.allocate.base import AllocationProblem, FloatArray, IntArray
 from hwmpq.allocate.compact import Compact, compact
+from hwmpq.allocate.improve import improve
 from hwmpq.allocate.integer import Effort, search
 from hwmpq.allocate.relaxation import Relaxation, relax
 
 _GROWTH = 8
+_MANY = 100
+"""Layers from which on a good assignment is sought before the proof is tried."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -77,10 +80,17 @@ class _Search:
 
     def holds(self, taken: IntArray) -> bool:
         """Whether an assignment of the small problem meets every limit; keeps it if so."""
+        before = self.upper
         if not self.offer(self.small.expand(taken, len(self.problem.layers))):
             return False
-        self.taken = taken
+        if self.taken is None or self.upper < before:
+            self.taken = taken
         return True
+
+    @property
+    def stop(self) -> bool:
+        """Whether a limit of the effort is reached."""
+        return self.close_enough or time.monotonic() >= self.deadline
 
     @property
     def target(self) -> float:
@@ -113,11 +123,29 @@ class _Search:
             outside = math.inf if keep.all() else floor + threshold
             self.lower = min(max(self.lower, min(outcome.bound, outside)), self.upper)
             complete = outcome.finished and bool(keep.all() or self.upper <= outside)
-            if complete or self.close_enough or time.monotonic() >= self.deadline:
+            if complete or self.stop:
                 return complete
             if not outcome.finished and outcome.taken is None:
                 return False
             threshold = max(threshold * _GROWTH, relaxation.noise)
+            self.refine(relaxation)
+
+    def refine(self, relaxation: Relaxation) -> None:
+        """Look for a better assignment first where many layers make proving hard."""
+        if self.taken is not None and len(self.small.members) > _MANY:
+            improve(
+                self.small,
+                relaxation,
+                self.effort,
+                deadline=self.deadline,
+                best=self.current,
+                holds=self.holds,
+                good_enough=lambda: self.stop,
+            )
+
+    def current(self) -> tuple[IntArray, float]:
+        """The best assignment of the small problem and its sensitivity."""
+        return self.taken if self.taken is not None else np.zeros(0, np.int64), self.upper
 
 
 def _least(problem: AllocationProblem) -> float:
@@ -127,9 +155,9 @@ def _least(problem: AllocationProblem) -> float:
 
 
 def _first_threshold(excess: FloatArray, layers: int) -> float:
-    """An excess that leaves about two choices a layer."""
-    wanted = 2 * layers + 20
-    if wanted >= len(excess):
+    """An excess that leaves few choices a layer; small problems stay whole."""
+    wanted = (layers if layers > _MANY else 2 * layers) + 20
+    if len(excess) <= wanted + layers:
         return math.inf
     return float(np.partition(excess, wanted)[wanted])
 

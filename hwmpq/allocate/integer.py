@@ -96,7 +96,7 @@ def integer_row(row: Row, keep: IntArray, starts: IntArray) -> tuple[IntArray, i
         limit = min(rest // divisor, sum(reach.tolist()) // divisor)
         return above // divisor, limit, limit
     spread = math.fsum(reach.tolist())
-    size = spread + 2.0**-8 * (math.fsum(np.abs(least).tolist()) + abs(row.limit))
+    size = spread + 2.0**-8 * (math.fsum(np.abs(least).tolist()) + row.magnitude)
     if size == 0:
         return np.zeros(len(costs), dtype=np.int64), 0, 0
     unit = _power_of_two(size) / 2.0**_COST_BITS
@@ -183,6 +183,7 @@ def search(
     holds: Callable[[IntArray], bool],
     target: float = -math.inf,
     hint: IntArray | None = None,
+    work: float = math.inf,
     interactions: tuple[Interaction, ...] = (),
 ) -> Outcome:
     """Find the best assignment among the kept choices.
@@ -195,6 +196,7 @@ def search(
         holds: whether taken choices meet every limit, by exact sums.
         target: sensitivity at which the search may stop.
         hint: an assignment to start from.
+        work: most deterministic seconds, so that a stop by work repeats, unlike one by the clock.
         interactions: quadratic terms.
     """
     if len(np.unique(problem.layer[keep])) < len(problem.members):
@@ -210,6 +212,7 @@ def search(
         solver.parameters.num_workers = effort.workers
         solver.parameters.random_seed = effort.seed
         solver.parameters.max_time_in_seconds = max(deadline - time.monotonic(), 0.01)
+        solver.parameters.max_deterministic_time = work
         status = solver.solve(integer.model, _StopAt((target - integer.base) * integer.scale))
         if status == cp_model.INFEASIBLE:
             # exclusions only remove what breaks a limit, and safe limits only follow a bound
