@@ -28,6 +28,7 @@ class BitFusionArray(Spec):
         stall_energy_fraction: part of it that a unit still draws in a stalled cycle. hsharma35's
             simulator and ANT's charge nothing for waiting.
         leakage_mw: static power of the array.
+        area_um2_per_unit: area of one unit, where known.
     """
 
     rows: PositiveInt
@@ -37,6 +38,13 @@ class BitFusionArray(Spec):
     energy_pj_per_unit_cycle: NonNegativeFloat
     stall_energy_fraction: float = Field(default=0.0, ge=0.0, le=1.0)
     leakage_mw: NonNegativeFloat = 0.0
+    area_um2_per_unit: NonNegativeFloat | None = None
+
+    @property
+    def area_mm2(self) -> float | None:
+        """Area of the array, where known."""
+        each = self.area_um2_per_unit
+        return None if each is None else each * self.rows * self.columns / 1e6
 
     @model_validator(mode="after")
     def _widths_in_order(self) -> BitFusionArray:

@@ -48,6 +48,7 @@ class BitSerialArray(Spec):
             -4b).
         energy_pj_per_lane_cycle: energy of one lane in one cycle, its share of the adder tree
             included.
+        area_um2_per_lane: area of one lane, likewise, where known.
     """
 
     serial: Literal["none", "activation", "both"]
@@ -58,6 +59,14 @@ class BitSerialArray(Spec):
     pe_width_bits: PositiveInt
     activation_bits_per_cycle: PositiveInt = 1
     energy_pj_per_lane_cycle: NonNegativeFloat
+    area_um2_per_lane: NonNegativeFloat | None = None
+
+    @property
+    def area_mm2(self) -> float | None:
+        """Area of the array, where known."""
+        each = self.area_um2_per_lane
+        lanes = self.lanes * self.columns * self.rows * self.tiles
+        return None if each is None else each * lanes / 1e6
 
 
 class BitSerialBehavior(Spec):

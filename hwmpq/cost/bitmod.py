@@ -43,6 +43,7 @@ class BitModArray(Spec):
         decode: arrangement for few tokens.
         prefill: arrangement for many.
         energy_pj_per_element_cycle: energy of one element in one cycle, busy or not.
+        area_um2_per_element: area of one element, where known.
     """
 
     dot_product: PositiveInt
@@ -50,6 +51,14 @@ class BitModArray(Spec):
     decode: Grid
     prefill: Grid
     energy_pj_per_element_cycle: NonNegativeFloat
+    area_um2_per_element: NonNegativeFloat | None = None
+
+    @property
+    def area_mm2(self) -> float | None:
+        """Area of the array, where known; both arrangements hold the same elements."""
+        each = self.area_um2_per_element
+        elements = self.decode.rows * self.decode.columns
+        return None if each is None else each * elements / 1e6
 
 
 class BitModBehavior(Spec):
