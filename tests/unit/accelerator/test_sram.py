@@ -98,3 +98,27 @@ def test_outside_the_table_is_an_error_that_says_what_is_inside(arguments, word)
 def test_leakage_at_22_nm_is_less_certain():
     assert sram_uncertainty(22, leakage=True) > sram_uncertainty(22)
     assert sram_uncertainty(45, leakage=True) == sram_uncertainty(45)
+
+
+@pytest.mark.parametrize(
+    ("name", "median", "worst"),
+    [
+        ("read_energy_pj", 0.049, 0.27),
+        ("write_energy_pj", 0.047, 0.20),
+        ("leakage_mw", 0.023, 0.17),
+        ("area_mm2", 0.042, 0.23),
+    ],
+)
+def test_an_inner_size_is_predicted_from_twice_the_distance(name, median, worst):
+    # the figures of docs/models/energy.md
+    value = {}
+    for row in table_rows():
+        key = (row["node_nm"], row["flavour"], int(row["width_bits"]), int(row["size_bytes"]))
+        value[key] = float(row[name])
+    errors = sorted(
+        abs((value[*table, size // 2] * value[*table, size * 2]) ** 0.5 / here - 1)
+        for (*table, size), here in value.items()
+        if 1024 < size < 8 * 2**20
+    )
+    assert errors[len(errors) // 2] == pytest.approx(median, abs=0.002)
+    assert errors[-1] <= worst + 0.005
