@@ -218,9 +218,9 @@ def spread_grid(frame: pd.DataFrame) -> Grid:
         "seconds_allocating": ("search time", format_seconds),
         "seconds_training": ("training time", format_seconds),
     }
-    texts = [Column(key, key) for key in ("workload", "accelerator", "method", "budgets")] + [
-        Column("seeds", "seeds", whole)
-    ]
+    settings = ("workload", "accelerator", "method", "budgets")
+    texts = [Column(key, key) for key in settings if key in frame]
+    texts += [Column("runs", "runs", whole), Column("seeds", "seeds", whole)]
     columns = (*texts, *(Column(f"{k}_mean", title, s) for k, (title, s) in shows.items()))
     plain = make_grid(frame, columns)
     rows = []

@@ -8,7 +8,7 @@ from typing import Final
 from hwmpq.codesign.folder import Run
 from hwmpq.report import columns, run_figures
 from hwmpq.report.grid import make_grid
-from hwmpq.report.page import Block, Chart, Listing, Remark, Section
+from hwmpq.report.page import Block, Chart, Facts, Listing, Remark, Section
 from hwmpq.report.run_tables import bits_by_column, comparison_frame, run_names, spread_frame
 
 _COSTS: Final = (
@@ -16,6 +16,7 @@ _COSTS: Final = (
     ("energy_vs_reference", "energy, of reference"),
     ("weight_memory_kib", "weights, KiB"),
 )
+_SETTINGS: Final = ("workload", "accelerator", "budgets")
 _BITS_PER_KIB: Final = 8 * 1024
 
 
@@ -26,8 +27,9 @@ def comparison_section(runs: Sequence[Run]) -> Section:
 
 def _blocks(runs: Sequence[Run]) -> Iterator[Block]:
     frame = comparison_frame(runs)
-    settings = frame[["workload", "accelerator", "budgets"]].drop_duplicates()
-    if len(settings) > 1:
+    same = [key for key in _SETTINGS if frame[key].nunique() == 1]
+    yield Facts(tuple((key, str(frame[key].iloc[0])) for key in same))
+    if len(same) < len(_SETTINGS):
         text = (
             "These runs differ in network, accelerator or budgets, not only in method and seed: "
             "compare rows with the same budgets."
@@ -38,9 +40,10 @@ def _blocks(runs: Sequence[Run]) -> Iterator[Block]:
         run_figures.accuracy_figure(drawn, costs=_COSTS),
         "One mark a run. Higher and further left is better.",
     )
-    yield Listing(make_grid(frame, columns.RUNS), "Runs")
+    yield Listing(make_grid(frame.drop(columns=same), columns.RUNS), "Runs")
     note = "Mean and sample standard deviation over runs that differ only in their seed."
-    yield Listing(columns.spread_grid(spread_frame(frame)), "Spread over seeds", note)
+    spread = spread_frame(frame).drop(columns=same)
+    yield Listing(columns.spread_grid(spread), "Spread over seeds", note)
     if frame["workload"].nunique() == 1:
         bits = {
             name: run.results.assignment for name, run in zip(run_names(runs), runs, strict=True)

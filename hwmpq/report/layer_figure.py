@@ -56,7 +56,8 @@ def bits_heatmap(
         zmin=low - 0.5,
         zmax=high + 0.5,
         colorscale=bit_colours(low, high),
-        showscale=False,
+        showscale=not text,
+        colorbar={"thickness": 14, "title": {"text": "bits", "side": "top"}},
         xgap=2,
         ygap=2,
     )
@@ -175,7 +176,7 @@ def layer_profile(frame: pd.DataFrame, *, reference: str = "") -> go.Figure:
         margin={"l": 10, "r": 10, "t": 96, "b": 46},
         **_legends(figure, height),
     )
-    figure.update_yaxes(autorange="reversed", showgrid=False, ticks="", zeroline=False)
+    figure.update_yaxes(range=[len(names) - 0.5, -0.5], showgrid=False, zeroline=False)
     figure.update_xaxes(rangemode="tozero", zeroline=False)
     figure.update_xaxes(side="top", showgrid=False, fixedrange=True, row=1, col=1)
     figure.update_xaxes(title_text="cycles", row=1, col=2)

@@ -1,8 +1,8 @@
-"""Figures of how a run went and how runs compare: data in, figure out."""
+"""Figures of bits, scores and accuracies of runs: data in, figure out."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -10,132 +10,19 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from hwmpq.report.grid import records
+from hwmpq.report.grid import short
 from hwmpq.report.layer_figure import bit_bounds, bits_heatmap, unique_labels
 from hwmpq.report.style import (
-    BLUE,
     CATEGORIES,
-    GREEN,
-    GREY,
-    INK,
     ORANGE,
     ROW_PX,
-    VERMILION,
     dress,
     label,
 )
 
-_PHASE_FILL: Final = {"warm-up": "#EEF1F4", "search": "#FFFFFF", "fine-tune": "#E8F3EC"}
 _SYMBOLS: Final = ("circle", "diamond", "square", "triangle-up", "star", "cross", "x")
-_WIDE_CELL_PX: Final = 22
-
-
-def training_figure(
-    epochs: pd.DataFrame,
-    rounds: pd.DataFrame,
-    *,
-    float_accuracy: float | None,
-    costs: Mapping[str, float | None],
-) -> go.Figure:
-    """Accuracy, loss and budgeted costs over the epochs of the quantised network.
-
-    Args:
-        epochs: columns epoch, phase, train_loss, validation_accuracy.
-        rounds: columns round, epoch, accepted, and one a name of ``costs``, relative to the
-            reference.
-        float_accuracy: validation accuracy of the float baseline.
-        costs: title of each drawn cost -> its limit relative to the reference, if it has one.
-    """
-    figure = make_subplots(
-        rows=3, cols=1, shared_xaxes=True, vertical_spacing=0.05, row_heights=[0.4, 0.3, 0.3]
-    )
-    ends = epochs["epoch"] + 1
-    curves = (
-        ("validation_accuracy", "validation accuracy", BLUE),
-        ("train_loss", "training loss", VERMILION),
-    )
-    for row, (column, title, colour) in enumerate(curves, start=1):
-        figure.add_trace(
-            go.Scatter(
-                x=ends.tolist(), y=epochs[column].tolist(), mode="lines+markers", name=title,
-                line={"color": colour, "width": 2}, marker={"size": 5}, showlegend=False,
-                hovertemplate=f"after epoch %{{x}}<br>{title}: %{{y:.4f}}<extra></extra>",
-            ),
-            row=row, col=1,
-        )  # fmt: skip
-    if float_accuracy is not None:
-        figure.add_hline(
-            y=float_accuracy, line={"color": INK, "dash": "dash", "width": 1}, row=1, col=1,
-            annotation_text="float baseline", annotation_position="top left",
-            annotation_font_size=11,
-        )  # fmt: skip
-    _cost_steps(figure, rounds, costs, end=float(ends.max()) if len(ends) else 1.0)
-    _mark_phases(figure, epochs)
-    _mark_rounds(figure, rounds)
-    dress(figure, height=560)
-    figure.update_layout(
-        margin={"l": 10, "r": 20, "t": 46, "b": 46},
-        legend={"orientation": "h", "x": 0, "y": 0.265, "yanchor": "bottom", "font": {"size": 11}},
-    )
-    figure.update_yaxes(title_text="accuracy", tickformat=".0%", row=1, col=1)
-    figure.update_yaxes(title_text="loss", rangemode="tozero", row=2, col=1)
-    figure.update_yaxes(title_text="of reference", rangemode="tozero", row=3, col=1)
-    figure.update_xaxes(title_text="epochs finished", row=3, col=1)
-    figure.update_xaxes(range=[0, float(ends.max()) if len(ends) else 1.0], showgrid=False)
-    return figure
-
-
-def _cost_steps(
-    figure: go.Figure, rounds: pd.DataFrame, costs: Mapping[str, float | None], *, end: float
-) -> None:
-    for (title, limit), colour in zip(costs.items(), CATEGORIES * len(costs), strict=False):
-        if title not in rounds or rounds.empty:
-            continue
-        figure.add_trace(
-            go.Scatter(
-                x=[*rounds["epoch"].tolist(), end],
-                y=[*rounds[title].tolist(), rounds[title].iloc[-1]],
-                mode="lines+markers", line={"shape": "hv", "color": colour, "width": 2},
-                name=label(title), marker={"size": 6},
-                hovertemplate=f"%{{x}} epochs<br>{label(title)}: %{{y:.4f}}<extra></extra>",
-            ),
-            row=3, col=1,
-        )  # fmt: skip
-        if limit is not None:
-            figure.add_hline(
-                y=limit, line={"color": colour, "dash": "dash", "width": 1}, row=3, col=1,
-                annotation_text=f"limit of {label(title)}", annotation_position="bottom left",
-                annotation_font_size=11,
-            )  # fmt: skip
-
-
-def _mark_phases(figure: go.Figure, epochs: pd.DataFrame) -> None:
-    if epochs.empty:
-        return
-    change = epochs["phase"] != epochs["phase"].shift()
-    for _, block in epochs.groupby(change.cumsum()):
-        phase = str(block["phase"].iloc[0])
-        first, last = float(block["epoch"].min()), float(block["epoch"].max()) + 1
-        figure.add_vrect(
-            x0=first, x1=last, fillcolor=_PHASE_FILL.get(phase, "#FFFFFF"), line_width=0,
-            layer="below", row="all", col=1,
-        )  # fmt: skip
-        figure.add_annotation(
-            x=(first + last) / 2, y=1, yref="paper", xref="x", yshift=16, text=label(phase),
-            showarrow=False, font={"size": 11, "color": GREY},
-        )  # fmt: skip
-
-
-def _mark_rounds(figure: go.Figure, rounds: pd.DataFrame) -> None:
-    for record in records(rounds):
-        colour = GREEN if record["accepted"] else GREY
-        figure.add_vline(
-            x=record["epoch"], line={"color": colour, "dash": "dot", "width": 1}, row="all", col=1
-        )
-        figure.add_annotation(
-            x=record["epoch"], y=1, xref="x", yref="paper", yshift=2, yanchor="bottom",
-            text=f"r{record['round']}", showarrow=False, font={"size": 10, "color": colour},
-        )  # fmt: skip
+_MOST_NUMBERED: Final = 40
+"""Columns up to which the cells of a heat map are wide enough for a number."""
 
 
 def bits_over_rounds(weights: pd.DataFrame, activations: pd.DataFrame) -> go.Figure:
@@ -152,7 +39,7 @@ def bits_over_rounds(weights: pd.DataFrame, activations: pd.DataFrame) -> go.Fig
     names = unique_labels([str(name) for name in weights.index])
     columns = [str(column) for column in weights.columns]
     bounds = bit_bounds(weights, activations)
-    wide = len(columns) * _WIDE_CELL_PX <= 480
+    wide = len(columns) <= _MOST_NUMBERED
     for column, widths in ((1, weights), (2, activations)):
         trace = bits_heatmap(columns, widths, rows=names, bounds=bounds, text=wide)
         figure.add_trace(trace, row=1, col=column)
@@ -199,7 +86,7 @@ def sensitivity_heatmap(frame: pd.DataFrame) -> go.Figure:
                 "title": {"text": "score", "side": "top"},
                 "thickness": 14,
                 "tickvals": ticks,
-                "ticktext": [f"{10**tick:.1g}" for tick in ticks],
+                "ticktext": [short(10**tick) for tick in ticks],
                 "len": 1,
             },
             hovertemplate="%{y}<br>%{x}: %{customdata:.4g}<extra></extra>",
@@ -219,7 +106,7 @@ def _log_ticks(low: float, high: float) -> list[float]:
 def _finish_cells(figure: go.Figure, *, rows: int, title: str) -> None:
     dress(figure, height=84 + ROW_PX * max(rows, 3))
     figure.update_layout(margin={"l": 10, "r": 10, "t": 36, "b": 48})
-    figure.update_yaxes(autorange="reversed", showgrid=False, type="category")
+    figure.update_yaxes(autorange="reversed", showgrid=False, type="category", ticks="")
     figure.update_xaxes(title_text=title, showgrid=False, type="category")
 
 

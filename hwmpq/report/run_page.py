@@ -32,6 +32,7 @@ from hwmpq.report.tables import (
     layer_frame,
     summed,
 )
+from hwmpq.report.training_figure import training_figure
 from hwmpq.units import format_bits, format_energy, format_seconds
 
 LONG_TABLE: Final = 30
@@ -214,7 +215,7 @@ def _training(run: Run) -> Iterator[Block]:
     titles = {name: BUDGET_TITLES[name] for name in names}
     drawn = rounds.rename(columns={f"{name}_vs_reference": titles[name] for name in names})
     yield Chart(
-        run_figures.training_figure(
+        training_figure(
             epochs,
             drawn,
             float_accuracy=run.results.float_validation_accuracy,

@@ -182,7 +182,7 @@ def spread_frame(comparison: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for asked, group in comparison.groupby(keys, sort=False):
         row: dict[str, object] = dict(zip(keys, asked, strict=True))
-        row["seeds"] = group["seed"].nunique()
+        row |= {"runs": len(group), "seeds": group["seed"].nunique()}
         for name in SPREAD_COLUMNS:
             values = group[name].astype("float64")
             row[f"{name}_mean"] = values.mean()
