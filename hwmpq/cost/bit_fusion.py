@@ -126,7 +126,9 @@ class BitFusion:
         fusion, index = fusion_classes(precisions, array, behavior)
         nest = layer.loops
         steps = Steps(nest, unrolled(layer, behavior), array, behavior.rows)
-        tiled = TiledLayer.prepare(steps, fusion, behavior, buffers_of(accelerator))
+        narrowest = Precision(int(weights.min()), int(activations.min()))
+        buffers = buffers_of(accelerator)
+        tiled = TiledLayer.prepare(steps, fusion, behavior, buffers, narrowest)
         try:
             choice = search(tiled, index, weights, activations, accelerator)
         except UnsupportedError as error:

@@ -20,6 +20,7 @@ from hwmpq.cost.bit_fusion_tiles import (
     weight_factors,
 )
 from hwmpq.cost.tiling import BoolArray, Order, TileGrid, move
+from hwmpq.precision import Precision
 
 
 def transfer_cycles(bits: IntArray, bits_per_cycle: float) -> IntArray:
@@ -115,6 +116,26 @@ class Traffic:
         return self.weights + self.inputs + self.fills
 
 
+def _possible(
+    grid: TileGrid,
+    steps: Steps,
+    behavior: BitFusionBehavior,
+    buffers: Buffers,
+    narrowest: Precision,
+) -> TileGrid:
+    """Drop tilings that fit at no precision, padding aside; keep one, for the error to name."""
+    b, ow, oh, ic, oc = grid.sizes
+    pixels, weights = b * ow * oh, steps.taps * ic * oc
+    fits = 2 * weights * narrowest.weight_bits <= buffers.weight.size_bits
+    # A window moves by at least one input per output, so tiles hold at least their pixels.
+    inputs = pixels * ic * (steps.taps if steps.im2col else 1)
+    fits &= 2 * inputs * narrowest.activation_bits <= buffers.input.size_bits
+    if behavior.output_tile == "checked":
+        fits &= 2 * pixels * oc * behavior.accumulator_bits <= buffers.output.size_bits
+    fits[0] |= not fits.any()
+    return TileGrid(grid.extents, grid.sizes[:, fits], grid.used)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class TiledLayer:
     """A layer, one group of it, under every candidate tiling.
@@ -143,10 +164,16 @@ class TiledLayer:
 
     @classmethod
     def prepare(
-        cls, steps: Steps, fusion: Fusion, behavior: BitFusionBehavior, buffers: Buffers
+        cls,
+        steps: Steps,
+        fusion: Fusion,
+        behavior: BitFusionBehavior,
+        buffers: Buffers,
+        narrowest: Precision,
     ) -> TiledLayer:
-        """Size every tiling."""
+        """Size every tiling that has a chance to fit at the narrowest of some precisions."""
         grid = tile_grid(steps, fusion, behavior)
+        grid = _possible(grid, steps, behavior, buffers, narrowest)
         return cls(
             steps=steps,
             fusion=fusion,

@@ -17,7 +17,7 @@ from hwmpq.accelerator.spec import Accelerator
 from hwmpq.cost.base import FloatArray, IntArray
 from hwmpq.cost.bit_fusion_energy import buffer_accesses, energy
 from hwmpq.cost.bit_fusion_layer import Candidates, TiledLayer, Traffic
-from hwmpq.cost.tiling import LOOP_ORDERS, distinct_orders
+from hwmpq.cost.tiling import LOOP_ORDERS, BoolArray, distinct_orders
 from hwmpq.errors import UnsupportedError
 
 _BLOCK = 200_000
@@ -26,8 +26,11 @@ _BLOCK = 200_000
 _PROBES = 8
 """Most promising tilings per precision that are evaluated first, to have something to beat."""
 
-_ROUNDING = 1 - 1e-9
-"""Lower bounds of energies are lowered by this, as their terms are added in another order."""
+_ROUNDING = 1e-9
+"""Relative difference of energies that summing in another order may cause."""
+
+_WORTH_BOUNDING = 20_000
+"""Candidates times orders from which on bounding energies is cheaper than evaluating."""
 
 _NEVER = np.iinfo(np.int64).max
 
@@ -85,6 +88,7 @@ class _Search:
     layer: TiledLayer
     accelerator: Accelerator
     ranks: Sequence[int]
+    slack: float
 
     def energy(self, candidates: Candidates, traffic: Traffic) -> FloatArray:
         accesses = buffer_accesses(self.layer, candidates, traffic)
@@ -110,34 +114,28 @@ class _Search:
 
     def run(self, every: Candidates, tilings: int) -> Choice:
         """The best candidate of each precision of the block, ``every`` being all pairs."""
-        count = len(every) // tilings
         first = every.take(slice(0, None, tilings))
         lists = (first.fusion, first.weight_bits, first.activation_bits)
         least = self.layer.least_traffic(*lists)
-        bound = np.where(self.layer.fits(*lists), least.cycles, _NEVER)
+        fits = self.layer.fits(*lists)
+        _require_fit(self.layer, fits, first)
+        bound = np.where(fits, least.cycles, _NEVER)
         moved = least.dram_read + least.written
         promise = bound + moved / (2.0 * moved.max())
         best = self.evaluate(every.take(self._most_promising(promise, bound)))
-        limit = best.traffic.cycles[:, None]
-        rest = np.nonzero(bound <= limit)
+        rest = np.nonzero(bound <= best.traffic.cycles[:, None])
         others = every.take(np.ravel_multi_index(rest, bound.shape))
-        if len(others) * len(self.ranks) > _BLOCK:
-            cost = self.energy(others, least.take(rest)) * _ROUNDING
-            promise = np.full(bound.shape, np.inf)
+        if len(others) * len(self.ranks) > _WORTH_BOUNDING:
+            cost = self.energy(others, least.take(rest)) * self.slack
             level = bound[rest] == best.traffic.cycles[rest[0]]
+            promise = np.full(bound.shape, np.inf)
             promise[rest] = np.where(level, cost, 0.0)
             probes = self.evaluate(every.take(self._most_promising(promise, bound)))
             best = _join([best, probes]).best()
-            level = bound[rest] == best.traffic.cycles[rest[0]]
-            below = bound[rest] < best.traffic.cycles[rest[0]]
-            others = others.take(below | (level & (cost <= best.energy_pj[rest[0]])))
-        if len(others) == 0:
-            return best
-        result = _join([best, self.evaluate(others)]).best()
-        if len(result.candidates) != count:
-            msg = f"the search found {len(result.candidates)} of {count} mappings"
-            raise UnsupportedError(msg)
-        return result
+            fewest, lowest = best.traffic.cycles[rest[0]], best.energy_pj[rest[0]]
+            level = (bound[rest] == fewest) & (cost <= lowest)
+            others = others.take((bound[rest] < fewest) | level)
+        return _join([best, self.evaluate(others)]).best() if len(others) else best
 
     @staticmethod
     def _most_promising(promise: FloatArray, bound: IntArray) -> IntArray:
@@ -172,7 +170,10 @@ def search(
     tilings = layer.grid.sizes.shape[1]
     slip = layer.behavior.write_back_size == "fills"
     ranks = distinct_orders(layer.grid.trips, drop_idle=not slip)
-    _require_fit(layer, fusion, weight_bits, activation_bits)
+    # Lowering the bounds keeps all candidates that may tie, of which the simulator reports the
+    # first. Among all integers very many tie, and any of them will do: raising drops them.
+    keep_ties = layer.behavior.tile_sizes == "powers_of_two"
+    slack = 1 - _ROUNDING if keep_ties else 1 + _ROUNDING
     step = max(1, _BLOCK // tilings)
     found = []
     for start in range(0, len(fusion), step):
@@ -184,20 +185,18 @@ def search(
             *(np.repeat(values, tilings) for values in lists),
             np.tile(np.arange(tilings), count),
         )
-        found.append(_Search(layer, accelerator, ranks).run(every, tilings))
+        found.append(_Search(layer, accelerator, ranks, slack).run(every, tilings))
     return _join(found)
 
 
-def _require_fit(
-    layer: TiledLayer, fusion: IntArray, weight_bits: IntArray, activation_bits: IntArray
-) -> None:
-    fits = layer.fits(fusion, weight_bits, activation_bits).any(axis=1)
-    if not fits.all():
-        first = int(np.argmin(fits))
-        buffers = layer.buffers
+def _require_fit(layer: TiledLayer, fits: BoolArray, first: Candidates) -> None:
+    """Check that every precision has a tile."""
+    able = fits.any(axis=1)
+    if not able.all():
+        worst, buffers = int(np.argmin(able)), layer.buffers
         msg = (
-            f"at {weight_bits[first]}/{activation_bits[first]} bits no tile fits half of each "
-            f"buffer ({buffers.weight.size_bits}, {buffers.input.size_bits} and "
+            f"at {first.weight_bits[worst]}/{first.activation_bits[worst]} bits no tile fits half "
+            f"of each buffer ({buffers.weight.size_bits}, {buffers.input.size_bits} and "
             f"{buffers.output.size_bits} bits for weights, inputs and outputs); "
             "enlarge the memories or narrow the layer"
         )

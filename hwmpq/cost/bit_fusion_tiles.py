@@ -83,22 +83,15 @@ class Factors:
         indexed: whether a loop indexes the operand.
         parts: factor of one tile, ``[classes or 1, tilings]`` for each loop; 1 where not indexed.
         wholes: factor of all tiles; the trips of a loop that does not index the operand.
+        tile_elements: elements of a tile, ``[classes or 1, tilings]``.
+        all_elements: elements of all tiles, each counted once.
     """
 
     indexed: tuple[bool, ...]
     parts: tuple[IntArray, ...]
     wholes: tuple[IntArray, ...]
-
-    @property
-    def tile_elements(self) -> IntArray:
-        """Elements of a tile, ``[classes or 1, tilings]``."""
-        return np.asarray(prod(self.parts, start=np.int64(1)))
-
-    @property
-    def all_elements(self) -> IntArray:
-        """Elements of all tiles, each counted once."""
-        wholes = (w for w, indexed in zip(self.wholes, self.indexed, strict=True) if indexed)
-        return np.asarray(prod(wholes, start=np.int64(1)))
+    tile_elements: IntArray
+    all_elements: IntArray
 
     def at(self, classes: IntArray, tilings: IntArray) -> tuple[list[IntArray], list[IntArray]]:
         """Parts and wholes of chosen candidates, ``[candidates]`` for each loop."""
@@ -124,7 +117,13 @@ def _factors(grid: TileGrid, measures: dict[Loop, list[Measure]]) -> Factors:
         else:
             parts.append(np.ones((1, grid.sizes.shape[1]), dtype=np.int64))
             wholes.append(grid.trips[loop][None, :])
-    return Factors(tuple(loop in measures for loop in Loop), tuple(parts), tuple(wholes))
+    return Factors(
+        indexed=tuple(loop in measures for loop in Loop),
+        parts=tuple(parts),
+        wholes=tuple(wholes),
+        tile_elements=np.asarray(prod(parts, start=np.int64(1))),
+        all_elements=np.asarray(prod((wholes[loop] for loop in measures), start=np.int64(1))),
+    )
 
 
 def _one(size: IntArray) -> IntArray:
