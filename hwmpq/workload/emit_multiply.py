@@ -243,7 +243,8 @@ def einsum(
     """
     inputs, _, result = equation.replace(" ", "").partition("->")
     terms = inputs.split(",")
-    if len(terms) != 2 or not result or any(len(set(t)) < len(t) for t in [*terms, result]):
+    letters = [term.replace("...", "") for term in (*terms, result)]
+    if len(terms) != 2 or not result or any(len(set(term)) < len(term) for term in letters):
         msg = (
             f"'{name}': einsum '{equation}' must have two operands, an explicit result and no "
             "repeated letter; write it as several products"

@@ -137,10 +137,10 @@ def norm(kind: VectorKind) -> Handler:
 
     def handle(reader: Reader, node: Node) -> Value:
         operand = reader.value(node.args[0])
-        if kind == "group_norm":
-            length = operand.elements // operand.shape[0] // int(argument(node, 1, "num_groups"))
-        elif operator_name(node) == "aten.instance_norm":
+        if operator_name(node) == "aten.instance_norm":
             length = operand.elements // operand.shape[0] // operand.shape[1]
+        elif kind == "group_norm":
+            length = operand.elements // operand.shape[0] // int(argument(node, 1, "num_groups"))
         else:
             length = 1
             for size in items_of(argument(node, 1, "normalized_shape")):

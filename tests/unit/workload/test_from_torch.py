@@ -1,0 +1,491 @@
+"""Reading torch modules: shapes, names, edges, signs, and operators that have no price."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
+
+from hwmpq.errors import UnsupportedError
+from hwmpq.workload.from_torch import extract
+from hwmpq.workload.graph import Workload
+from hwmpq.workload.layer import Conv2d, FreeOp, Linear, MatMul, VectorOp
+
+
+class Calls(nn.Module):
+    """A network given as a function of its modules and its inputs."""
+
+    def __init__(self, forward: Callable[..., Any], **modules: nn.Module) -> None:
+        super().__init__()
+        self.function = forward
+        for name, module in modules.items():
+            self.add_module(name, module)
+
+    def forward(self, *inputs: Tensor) -> Any:
+        return self.function(self, *inputs)
+
+
+def counted(model: nn.Module, *inputs: Tensor) -> float:
+    """MACs by torch's own counter; on the meta device, where attention is spelled out."""
+    empty = copy.deepcopy(model).eval().to("meta")
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        empty(*(tensor.to("meta") for tensor in inputs))
+    return counter.get_total_flops() / 2
+
+
+def read(forward: Callable[..., Any], *shapes: Sequence[int], **modules: nn.Module) -> Workload:
+    model = Calls(forward, **modules)
+    inputs = [torch.zeros(tuple(shape)) for shape in shapes]
+    workload = extract(model, inputs)
+    assert workload.macs == counted(model, *inputs)
+    return workload
+
+
+def sources(workload: Workload, name: str) -> list[str]:
+    return [tensor.producer for tensor in workload.inputs_of(name)]
+
+
+class Block(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.relu = nn.ReLU(inplace=True)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
+        y += x
+        return self.relu(y)
+
+
+class Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 7, stride=2, padding=3)
+        self.layer1 = nn.Sequential(Block(8))
+        self.drop = nn.Dropout()
+        self.fc = nn.Linear(8, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.layer1(self.stem(x))
+        x = functional.adaptive_avg_pool2d(x, 1).flatten(1)
+        return self.fc(self.drop(x))
+
+
+def test_residual_network_layer_by_layer() -> None:
+    workload = extract(Residual(), torch.zeros(2, 3, 16, 16), name="residual")
+    assert [(layer.name, layer.op) for layer in workload.layers] == [
+        ("stem", "conv2d"),
+        ("layer1.0.conv1", "conv2d"),
+        ("layer1.0.relu", "relu"),
+        ("layer1.0.conv2", "conv2d"),
+        ("layer1.0.add", "add"),
+        ("layer1.0.relu#2", "relu"),
+        ("avg_pool", "avg_pool2d"),
+        ("flatten", "flatten"),
+        ("drop", "identity"),
+        ("fc", "linear"),
+    ]
+    assert workload.batch == 2
+    assert workload.layer("stem") == Conv2d(
+        name="stem",
+        batch=2,
+        in_channels=3,
+        in_height=16,
+        in_width=16,
+        out_channels=8,
+        kernel_size=7,
+        stride=2,
+        padding=3,
+    )
+    # 2 x 8 x 8 pixels: 8 x 3 x 49 for the stem, twice 8 x 8 x 9 for the block, 2 x 8 x 10 for fc.
+    assert workload.macs == 128 * (8 * 3 * 49 + 2 * 8 * 8 * 9) + 160
+    assert workload.weight_elements == 8 * 3 * 49 + 2 * 8 * 8 * 9 + 80
+    assert sources(workload, "layer1.0.add") == ["layer1.0.conv2", "stem"]
+
+
+def test_names_are_those_of_named_modules() -> None:
+    model = Residual()
+    workload = extract(model, torch.zeros(1, 3, 16, 16))
+    assert {layer.name for layer in workload.multiply_layers} <= dict(model.named_modules()).keys()
+
+
+def test_signs_follow_the_values() -> None:
+    workload = extract(Residual(), torch.zeros(1, 3, 16, 16))
+    signed = {
+        layer.name: [tensor.signed for tensor in workload.inputs_of(layer.name)]
+        for layer in workload.layers
+    }
+    assert signed["stem"] == [True]
+    assert signed["layer1.0.conv2"] == [False]
+    assert signed["layer1.0.add"] == [True, True]
+    assert signed["fc"] == [False]  # kept through pooling, flatten and dropout
+
+
+def test_unsigned_input_is_told_by_the_caller() -> None:
+    workload = extract(Residual(), torch.zeros(1, 3, 16, 16), signed_input=False)
+    assert not workload.inputs_of("stem")[0].signed
+
+
+def test_the_model_is_left_as_it_was() -> None:
+    model = Residual().train()
+    model.drop.eval()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    extract(model, torch.zeros(1, 3, 16, 16))
+    assert model.training
+    assert model.layer1.training
+    assert not model.drop.training
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_a_model_without_weights_gives_the_same() -> None:
+    with torch.device("meta"):
+        empty = Residual()
+    example = torch.zeros(1, 3, 16, 16)
+    assert extract(empty, example).layers == extract(Residual(), example).layers
+
+
+def test_a_module_used_twice_is_two_layers_with_one_weight() -> None:
+    workload = read(lambda m, x: m.fc(torch.relu(m.fc(x))), (3, 8), fc=nn.Linear(8, 8))
+    assert [layer.name for layer in workload.layers] == ["fc", "relu", "fc#2"]
+
+
+def test_batch_norm_stays_where_something_else_reads_the_convolution() -> None:
+    parts = {"conv": nn.Conv2d(4, 4, 1), "bn": nn.BatchNorm2d(4)}
+    folded = read(lambda m, x: m.bn(m.conv(x)), (1, 4, 2, 2), **parts)
+    assert [layer.op for layer in folded.layers] == ["conv2d"]
+
+    def shared(m: Any, x: Tensor) -> Tensor:
+        y = m.conv(x)
+        return m.bn(y) + y
+
+    kept = read(shared, (1, 4, 2, 2), **parts)
+    assert [layer.op for layer in kept.layers] == ["conv2d", "batch_norm", "add"]
+    alone = read(lambda m, x: m.bn(x), (1, 4, 2, 2), bn=nn.BatchNorm2d(4))
+    norm = alone.layer("bn")
+    assert isinstance(norm, VectorOp)
+    assert norm.parameter_elements == 8
+
+
+@pytest.mark.parametrize(
+    ("convolution", "shape", "expected"),
+    [
+        (nn.Conv2d(6, 6, 3, groups=6), (1, 6, 5, 5), {"groups": 6}),
+        (nn.Conv2d(8, 4, (3, 5), dilation=(2, 1), groups=2), (2, 8, 9, 9), {"dilation": (2, 1)}),
+        (nn.Conv2d(4, 4, 3, padding="same"), (1, 4, 5, 5), {"padding": (1, 1)}),
+        (nn.Conv2d(4, 4, 3, padding="valid"), (1, 4, 5, 5), {"padding": (0, 0)}),
+        (nn.Conv1d(4, 6, 3, stride=2, padding=1), (2, 4, 9), {"in_height": 1, "in_width": 9}),
+        (nn.Conv1d(4, 6, 4, padding="same"), (1, 4, 9), {"in_width": 10, "padding": (0, 1)}),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+def test_convolutions(
+    convolution: nn.Module, shape: tuple[int, ...], expected: dict[str, Any]
+) -> None:
+    layer = read(lambda m, x: m.conv(x), shape, conv=convolution).layer("conv")
+    assert isinstance(layer, Conv2d)
+    assert {key: getattr(layer, key) for key in expected} == expected
+    assert layer.output_elements == convolution(torch.zeros(shape)).numel()
+    assert layer.weight_elements == convolution.weight.numel()
+
+
+@pytest.mark.parametrize(
+    ("module", "shape"),
+    [
+        (nn.ConvTranspose2d(8, 4, 4, stride=2, padding=1), (2, 8, 5, 5)),
+        (nn.ConvTranspose2d(4, 6, 2, stride=2, groups=2), (1, 4, 3, 7)),
+        (nn.ConvTranspose1d(3, 5, 3), (2, 3, 8)),
+    ],
+)
+def test_a_transposed_convolution_is_a_product_and_an_overlapping_addition(
+    module: nn.Module, shape: tuple[int, ...]
+) -> None:
+    workload = read(lambda m, x: m.up(x), shape, up=module)
+    product, addition = workload.layers
+    assert isinstance(product, Conv2d)
+    assert product.weight_elements == module.weight.numel()
+    assert isinstance(addition, VectorOp)
+    assert addition.name == "up.overlap_add"
+    assert addition.operations == product.output_elements
+    assert addition.output_elements == module(torch.zeros(shape)).numel()
+
+
+def test_linear_on_any_rank_counts_rows() -> None:
+    layer = read(lambda m, x: m.fc(x), (2, 3, 5, 8), fc=nn.Linear(8, 4)).layer("fc")
+    assert layer == Linear(name="fc", batch=30, in_features=8, out_features=4)
+
+
+def test_attention_is_two_products_and_a_softmax() -> None:
+    def forward(_: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return functional.scaled_dot_product_attention(q, k, v)
+
+    workload = read(forward, (2, 3, 5, 8), (2, 3, 7, 8), (2, 3, 7, 4))
+    assert workload.layer("attention.qk") == MatMul(name="attention.qk", batch=6, m=5, k=8, n=7)
+    assert workload.layer("attention.av") == MatMul(name="attention.av", batch=6, m=5, k=7, n=4)
+    assert (
+        sources(workload, "attention.av") == ["attention.softmax", "input.v"]
+        or sources(workload, "attention.av")[0] == "attention.softmax"
+    )
+    assert not workload.inputs_of("attention.av")[0].signed
+    softmax = workload.layer("attention.softmax")
+    assert isinstance(softmax, VectorOp)
+    assert softmax.operations == 30 * (5 * 7 - 1)
+
+
+def test_grouped_query_attention_reads_each_key_once() -> None:
+    def forward(_: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return functional.scaled_dot_product_attention(q, k, v, enable_gqa=True, is_causal=True)
+
+    workload = read(forward, (1, 8, 5, 4), (1, 2, 5, 4), (1, 2, 5, 4))
+    product = workload.layer("attention.qk")
+    assert product == MatMul(name="attention.qk", batch=2, m=20, k=4, n=5)
+    assert product.input_elements == 8 * 5 * 4 + 2 * 5 * 4
+    assert workload.layer("attention.mask").op == "add"
+
+
+def test_torch_multi_head_attention_keeps_its_layers_names() -> None:
+    module = nn.MultiheadAttention(8, 2, batch_first=True)
+    workload = read(lambda m, x: m.mha(x, x, x, need_weights=False)[0], (2, 5, 8), mha=module)
+    names = [layer.name for layer in workload.multiply_layers]
+    assert names == ["mha.in_proj", "mha.qk", "mha.av", "mha.out_proj"]
+
+
+@pytest.mark.parametrize(
+    ("equation", "left", "right", "sizes"),
+    [
+        ("bti,bsi->bts", (2, 5, 8), (2, 7, 8), (2, 5, 8, 7)),
+        ("bhid,bhjd->bhij", (2, 3, 5, 8), (2, 3, 7, 8), (6, 5, 8, 7)),
+        ("...i,...j->...ij", (2, 5), (2, 7), (2, 5, 1, 7)),
+        ("i,i->i", (5,), (5,), (5, 1, 1, 1)),
+    ],
+)
+def test_einsum_of_activations(
+    equation: str, left: tuple[int, ...], right: tuple[int, ...], sizes: tuple[int, ...]
+) -> None:
+    workload = extract(
+        Calls(lambda _, a, b: torch.einsum(equation, a, b)),
+        (torch.zeros(left), torch.zeros(right)),
+    )
+    layer = workload.layer("einsum")
+    assert isinstance(layer, MatMul)
+    assert (layer.batch, layer.m, layer.k, layer.n) == sizes
+
+
+def test_einsum_that_sums_in_one_operand_is_refused() -> None:
+    model = Calls(lambda _, a, b: torch.einsum("ij,k->k", a, b))
+    with pytest.raises(UnsupportedError, match=r"sums \['i', 'j'\] in one operand"):
+        extract(model, (torch.zeros(2, 3), torch.zeros(4)))
+
+
+class Parameters(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.zeros(8, 4))
+        self.experts = nn.Parameter(torch.zeros(3, 8, 4))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x @ self.table, torch.bmm(x, self.experts)
+
+
+def test_products_with_stored_operands_have_weights() -> None:
+    workload = extract(Parameters(), torch.zeros(3, 5, 8))
+    assert workload.layer("table") == Linear(name="table", batch=15, in_features=8, out_features=4)
+    experts = workload.layer("experts")
+    assert isinstance(experts, Conv2d)
+    assert (experts.groups, experts.weight_elements, experts.macs) == (3, 3 * 8 * 4, 3 * 5 * 8 * 4)
+
+
+def test_broadcast_products_share_the_operand_without_leading_dimensions() -> None:
+    workload = read(lambda _, a, b: a @ b, (2, 3, 5, 8), (8, 4))
+    assert workload.layer("matmul") == MatMul(name="matmul", m=30, k=8, n=4)
+
+
+@pytest.mark.parametrize(
+    ("function", "kind", "operations", "signed"),
+    [
+        (functional.relu, "relu", 24, False),
+        (functional.relu6, "relu6", 48, False),
+        (functional.hardswish, "hard_swish", 120, True),
+        (functional.hardsigmoid, "hard_sigmoid", 96, False),
+        (torch.sigmoid, "sigmoid", 24, False),
+        (functional.silu, "silu", 48, True),
+        (functional.gelu, "gelu", 48, True),
+        (torch.tanh, "tanh", 24, True),
+        (lambda x: x.clamp(min=0), "relu", 24, False),
+        (lambda x: x.clamp(0, 6), "relu6", 48, False),
+        (lambda x: x.clamp(-1, 1), "elementwise", 48, True),
+        (lambda x: x.clamp_max(2), "elementwise", 24, True),
+        (lambda x: x.softmax(-1), "softmax", 6 * (5 * 4 - 1), False),
+        (lambda x: x + x, "add", 24, True),
+        (lambda x: x * 2, "mul", 24, True),
+        (lambda x: x / 2, "mul", 24, True),
+        (lambda x: x / x, "mul", 48, True),
+        (lambda x: x**2, "elementwise", 24, False),
+        (lambda x: x.mean(-1), "mean", 24, True),
+        (lambda x: x.sum(-1), "elementwise", 18, True),
+        (lambda x: torch.cat([x, x]), "concat", 48, True),
+        (lambda x: functional.layer_norm(x, (4,)), "layer_norm", 6 * 22, True),
+        (lambda x: functional.rms_norm(x, (4,)), "rms_norm", 6 * 14, True),
+        (lambda x: functional.group_norm(x, 3), "group_norm", 6 * 22, True),
+    ],
+)
+def test_vector_operators(
+    function: Callable[[Tensor], Tensor], kind: str, operations: int, signed: bool
+) -> None:
+    model = Calls(lambda _, x: function(x) * 1)
+    workload = extract(model, torch.zeros(2, 3, 4))
+    layer = workload.layers[0]
+    assert isinstance(layer, VectorOp)
+    assert (layer.op, layer.operations) == (kind, operations)
+    assert workload.inputs_of(workload.layers[1].name)[0].signed is signed
+
+
+@pytest.mark.parametrize(
+    ("module", "operations"),
+    [
+        (nn.MaxPool2d(3, 2, 1), 2 * 16 * 8),
+        (nn.AvgPool2d(2), 2 * 16 * 4),
+        (nn.AdaptiveAvgPool2d(1), 2 * 64),
+        (nn.Upsample(scale_factor=2), 2 * 256),
+        (nn.Upsample(scale_factor=2, mode="bilinear"), 2 * 256 * 7),
+    ],
+)
+def test_pooling_and_upsampling(module: nn.Module, operations: int) -> None:
+    layer = read(lambda m, x: m.pool(x), (1, 2, 8, 8), pool=module).layer("pool")
+    assert isinstance(layer, VectorOp)
+    assert layer.operations == operations
+
+
+def test_embedding_reads_rows_and_stores_the_table() -> None:
+    model = Calls(lambda m, x: m.emb(x), emb=nn.Embedding(100, 8))
+    layer = extract(model, torch.zeros(2, 5, dtype=torch.long)).layer("emb")
+    assert isinstance(layer, VectorOp)
+    assert (layer.parameter_elements, layer.weight_elements) == (80, 800)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x.reshape(2, 12),
+        lambda x: x.flatten(1),
+        lambda x: x.transpose(1, 2),
+        lambda x: x.permute(2, 0, 1),
+        lambda x: x[:, 1:],
+        lambda x: x[:, 0],
+        lambda x: x.unsqueeze(0),
+        lambda x: x.chunk(2, dim=-1)[1],
+        lambda x: x.expand(5, 2, 3, 4),
+        lambda x: functional.pad(x, (1, 1)),
+    ],
+)
+def test_renaming_data_is_free_and_keeps_the_sign(function: Callable[[Tensor], Tensor]) -> None:
+    workload = extract(Calls(lambda _, x: function(torch.relu(x))), torch.zeros(2, 3, 4))
+    layer = workload.layers[-1]
+    assert isinstance(layer, FreeOp)
+    tensor = workload.graph.nodes[layer.name]["tensor"]
+    assert tensor.shape == tuple(function(torch.zeros(2, 3, 4)).shape)
+    assert not tensor.signed
+
+
+def test_what_depends_on_no_input_costs_nothing() -> None:
+    def forward(_: Any, x: Tensor) -> Tensor:
+        mask = torch.triu(torch.full((4, 4), -1.0), 1).softmax(-1)
+        return x + mask + torch.arange(4)
+
+    assert [layer.op for layer in read(forward, (4, 4)).layers] == ["add", "add"]
+
+
+def test_regions_without_gradient_are_read() -> None:
+    def forward(m: Any, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            y = m.fc(x)
+        return y + x
+
+    workload = extract(Calls(forward, fc=nn.Linear(4, 4)), torch.zeros(2, 4))
+    assert [layer.name for layer in workload.layers] == ["fc", "add"]
+    assert sources(workload, "add") == ["fc", "input"]
+
+
+def test_writes_into_a_cache_reach_only_readers_of_the_same_part() -> None:
+    def forward(_: Any, cache: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        cache[0, -1:] = torch.relu(x)
+        return cache[0] * 2, cache[1] * 2
+
+    model = Calls(forward)
+    workload = extract(model, (torch.zeros(2, 8, 4), torch.zeros(1, 4)))
+    write = workload.layer("write")
+    assert isinstance(write, VectorOp)
+    assert write.output_elements == 4  # the newest row alone is moved
+
+    def reaches(name: str) -> bool:
+        seen = sources(workload, name)
+        return any(producer == "write" for producer in seen) or any(
+            producer.endswith("join") for producer in seen
+        )
+
+    assert reaches("mul")
+    assert not reaches("mul#2")
+
+
+class Strange(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.fc(x)
+        return torch.fft.fft(x).real
+
+
+def test_an_operator_without_a_price_is_named_with_its_line() -> None:
+    with pytest.raises(UnsupportedError) as caught:
+        extract(Strange(), torch.zeros(2, 4), name="odd")
+    message = str(caught.value)
+    assert "'odd' has operators that cannot be priced" in message
+    assert "aten.fft_fft.default" in message
+    assert re.search(r"test_from_torch\.py:\d+: return torch\.fft\.fft\(x\)\.real", message)
+
+
+def test_exempt_operators_are_listed_and_not_priced() -> None:
+    workload = extract(Strange(), torch.zeros(2, 4), exempt=["fft*", "real"])
+    assert workload.unpriced == ("fft_fft", "real")
+    assert [layer.name for layer in workload.priced_layers] == ["fc"]
+
+
+def test_an_exemption_must_match_something() -> None:
+    with pytest.raises(UnsupportedError, match="cannot exempt 'head'"):
+        extract(nn.Linear(4, 4), torch.zeros(1, 4), exempt=["head"])
+
+
+def test_control_flow_on_values_names_the_line() -> None:
+    def forward(_: Any, x: Tensor) -> Tensor:
+        if x.sum() > 0:
+            return x
+        return -x
+
+    with pytest.raises(UnsupportedError, match=r"(?s)test_from_torch\.py:\d+.*control flow") as e:
+        extract(Calls(forward), torch.zeros(3))
+    assert "if x.sum() > 0:" in str(e.value)
+
+
+def test_an_example_of_the_wrong_shape_is_one_clear_error() -> None:
+    with pytest.raises(UnsupportedError, match=r"cannot trace Linear.*example input"):
+        extract(nn.Linear(4, 4), torch.zeros(2, 5))
+
+
+def test_keyword_examples() -> None:
+    class Named(nn.Module):
+        def forward(self, x: Tensor, *, scale: Tensor) -> Tensor:
+            return x * scale
+
+    workload = extract(Named(), {"x": torch.zeros(2, 3), "scale": torch.zeros(3)})
+    assert sources(workload, "mul") == ["input.x", "input.scale"]
