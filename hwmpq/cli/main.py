@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from hwmpq.cli.allocate import allocate
 from hwmpq.cli.check import check
 from hwmpq.cli.evaluate import evaluate
 from hwmpq.cli.extract import extract
@@ -40,6 +41,7 @@ app.command("list")(list_parts)
 app.command()(check)
 app.command()(extract)
 app.command()(evaluate)
+app.command()(allocate)
 app.command()(optimize)
 app.command()(report)
 

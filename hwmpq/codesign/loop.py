@@ -54,12 +54,12 @@ def _open_session(setting: Setting, schedule: Schedule, checkpoint: Checkpoint) 
     if schedule.start == "float":
         network.load_state_dict(dict(float_state))
     task = Task(
-        workload=plan.workload,
+        workload=plan.question.workload,
         data=plan.data,
-        costs=plan.costs,
-        resources=plan.resources(),
-        candidates=plan.candidates,
-        fixed=plan.fixed,
+        costs=plan.question.costs,
+        resources=plan.question.resources(),
+        candidates=plan.question.candidates,
+        fixed=plan.question.fixed,
         seed=plan.seed,
         float_state=float_state,
     )
@@ -81,9 +81,9 @@ def _allocate(setting: Setting, stage: Stage, session: Session) -> bool:
     begun = time.perf_counter()
     plan, standing = setting.plan, stage.standing
     rounds = standing.history.rounds
-    table = session.sensitivity(plan.candidates)
-    table = ablated(table, setting.ablation, fixed=plan.fixed, seed=plan.seed)
-    problem = plan.problem(table)
+    table = session.sensitivity(plan.question.candidates)
+    table = ablated(table, setting.ablation, fixed=plan.question.fixed, seed=plan.seed)
+    problem = plan.question.problem(table)
     allocation = ILP(seed=plan.seed).solve(problem)
     before = standing.assignment
     accepted = True

@@ -39,7 +39,7 @@ def conclude(setting: Setting, found: QuantizedModel, stage: Stage) -> Run:
         assignment=in_force.assignment,
         allocation=in_force.allocation,
         totals=in_force.totals,
-        reference_totals=plan.totals(plan.costs.uniform(plan.reference)),
+        reference_totals=plan.totals(plan.question.costs.uniform(plan.question.reference)),
         validation_accuracy=evaluate(network.module, validation, batch_size=size, device=device),
         test_accuracy=evaluate(network.module, test, batch_size=size, device=device),
         float_validation_accuracy=evaluate(baseline, validation, batch_size=size, device=device),

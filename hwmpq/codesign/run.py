@@ -108,8 +108,9 @@ def optimize(
         groups=groups,
     )
     listener = progress or Silent()
-    listener.budgets(plan.intervals(), plan.limits(), reference)
-    plan.require_feasible()
+    question = plan.question
+    listener.budgets(question.intervals(), question.limits(), reference)
+    question.require_feasible()
     settings = described("method", chosen) | described("recipe", recipe)
     manifest = plan.manifest(
         method=chosen.name,
@@ -133,8 +134,8 @@ def optimize(
         checkpoint = Checkpoint.load(folder.checkpoint_file)
     else:
         folder.write(MANIFEST, manifest)
-        folder.write_accelerator(plan.accelerator)
-        folder.write_costs(plan.costs)
+        folder.write_accelerator(question.accelerator)
+        folder.write_costs(question.costs)
     setting = Setting(
         plan=plan,
         method=chosen,
