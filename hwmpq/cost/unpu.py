@@ -58,14 +58,15 @@ def compute_cycles(macs: int, weight: IntArray, array: UnpuArray, share: float) 
     from 345.6 GOPS at 16 bits and 7372 GOPS at 1 bit, 200 MHz, two operations a MAC.
     """
     scale = Fraction(share)
+    widths, entries = np.unique(weight, return_inverse=True)
     cycles = []
-    for bits in weight.tolist():
+    for bits in widths.tolist():
         rate = Fraction(array.weight_bit_macs_per_cycle, bits)
         if bits == 1:
             rate = Fraction(array.single_bit_macs_per_cycle)
         exact = macs / (rate * scale)
         cycles.append(-(-exact.numerator // exact.denominator))
-    return np.array(cycles, dtype=np.int64)
+    return np.array(cycles, dtype=np.int64)[entries]
 
 
 def energy_pj(macs: int, weight: IntArray, array: UnpuArray) -> FloatArray:

@@ -11,10 +11,13 @@ from hwmpq import registry
 from hwmpq.accelerator.loader import load_accelerator
 from hwmpq.accelerator.spec import Accelerator
 from hwmpq.cost.base import LayerCosts
+from hwmpq.cost.table import cost_table
 from hwmpq.precision import Precision, precisions
+from hwmpq.workload.graph import Workload, WorkloadBuilder
 from hwmpq.workload.layer import Conv2d, Linear, MatMul, MultiplyLayer
 
 HERE = Path(__file__).parent
+ACCELERATORS = HERE.parents[1] / "accelerators"
 # Third-party figures may not be copied into the project; they are read where they are.
 HAQ = HERE.parents[1].parent / "shared" / "reference" / "haq_mobilenetv2_lut.csv"
 NUMBERS = [
@@ -249,6 +252,33 @@ def test_haq_depthwise_layers_wait_for_their_weights() -> None:
     entry = (49, 7 * 8)
     assert mine[entry] == 16 * 8 * 960
     assert theirs[entry] / mine[entry] < 1.2
+
+
+def haq_network() -> Workload:
+    table = pd.read_csv(HAQ).drop_duplicates("layer_idx")
+    builder = WorkloadBuilder("mobilenet-v2")
+    for row in table.assign(op="conv").itertuples():
+        builder.add(layer_of(row, batch=16))
+    return builder.build()
+
+
+@needs_haq
+def test_haq_table_as_a_measured_table_prices_mobilenet_v2(tmp_path: Path) -> None:
+    table = pd.read_csv(HAQ).sort_values(["layer_idx", "wbits", "abits"])
+    np.save(tmp_path / "haq.npy", table.total_cycles.to_numpy().reshape(53, 8, 8))
+    text = (ACCELERATORS / "bismo-16x256x16.yaml").read_text(encoding="utf-8")
+    lines = text.replace("architecture: bismo", "architecture: lookup").split("\n")
+    start, end = lines.index("compute:"), lines.index("memories:")
+    lines[start:end] = ["compute: {table: haq.npy, match: order}"]
+    lines[lines.index("behavior:") :] = ["behavior: {energy: none}"]
+    (tmp_path / "haq.yaml").write_text("\n".join(lines), encoding="utf-8")
+    costs = cost_table(
+        haq_network(),
+        load_accelerator(tmp_path / "haq.yaml"),
+        precisions([4, 8], [4, 8]),
+    )
+    totals = costs.latency_cycles[costs.choosable].sum(0)
+    assert totals.tolist() == [15716150, 31232558, 20044617, 39624933]
 
 
 def test_unpu_rows_are_exact() -> None:
