@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from hwmpq.accelerator import arithmetic, mac, technology
+from hwmpq.accelerator.area import area_mm2
 from hwmpq.accelerator.dram import dram_figures
+from hwmpq.accelerator.loader import load_accelerator
 from hwmpq.accelerator.sram import sram_figures
 from hwmpq.accelerator.wire import neighbour_hop_energy_pj_per_bit, wire_energy_pj_per_bit
 
@@ -160,3 +162,10 @@ def test_dram_pj_per_bit():
     # O'Connor et al., MICRO 2017
     assert dram_figures("hbm2").read_energy_pj_per_bit == pytest.approx(3.9)
     assert dram_figures("gddr5").read_energy_pj_per_bit == pytest.approx(14.0)
+
+
+def test_area_that_the_bit_fusion_simulator_sums_to():
+    # hsharma35/bitfusion: array 0.888, buffers 0.767 + 0.242 + 0.243 mm2, 2.14 in all, 45 nm
+    found = area_mm2(load_accelerator("bitfusion-isca18"))
+    assert found.components["compute"] == pytest.approx(0.888, abs=0.001)
+    assert found.total_mm2 == pytest.approx(2.14, abs=0.005)
