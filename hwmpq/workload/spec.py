@@ -87,7 +87,9 @@ class WorkloadSpec(_Part):
     inputs: Annotated[tuple[InputSpec, ...], BeforeValidator(_tuple)] = ()
     onnx: str | None = None
     topology: str | None = None
-    layers: Annotated[tuple[LayerSpec, ...], BeforeValidator(_tuple)] | None = None
+    layers: (
+        Annotated[tuple[LayerSpec, ...], BeforeValidator(_tuple), Field(min_length=1)] | None
+    ) = None
     chain: bool = False
     facts: Facts = Facts()
     fix: Mapping[str, str] = Field(default_factory=dict)
