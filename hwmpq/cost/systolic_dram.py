@@ -9,6 +9,7 @@ SCALE-Sim 3.0.0). Nothing stalls.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Final
 
 from hwmpq.cost.systolic_estimate import estimated_reads
 from hwmpq.cost.systolic_folds import Array, Folds, ceil_of
@@ -16,13 +17,18 @@ from hwmpq.cost.systolic_gemm import Gemm
 from hwmpq.cost.systolic_replay import input_stream, replay
 
 
+_ENDLESS: Final = 2**62
+
+
 def active_words(size_words: int) -> int:
     """Words of the active half of a buffer: ``H = 50 floor(size / 100)``.
+
+    A buffer of less than 100 words has empty sets, which never fill: nothing is ever dropped.
 
     >>> active_words(256 * 1024)
     131050
     """
-    return 50 * (size_words // 100)
+    return 50 * (size_words // 100) or _ENDLESS
 
 
 def cyclic_reads(words: int, passes: int, half: int) -> int:
