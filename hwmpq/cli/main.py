@@ -1,49 +1,68 @@
 """The ``hwmpq`` command: verbs, error messages and exit codes.
 
+Only the module of the verb that is asked for is imported, so that ``hwmpq --help`` starts at once.
+
 Exit code 0: done; 2: bad input; 3: no assignment meets the budgets; 130: interrupted.
 """
 
 from __future__ import annotations
 
+import importlib
 import sys
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
-from hwmpq.cli.allocate import allocate
-from hwmpq.cli.check import check
-from hwmpq.cli.evaluate import evaluate
-from hwmpq.cli.extract import extract
-from hwmpq.cli.listing import list_parts
-from hwmpq.cli.optimize import optimize
 from hwmpq.cli.output import print_json
-from hwmpq.cli.report import report
 from hwmpq.errors import HwmpqError, InfeasibleError
 from hwmpq.version import __version__
 
 INTERRUPTED: Final = 130
 
-app = typer.Typer(
-    name="hwmpq",
-    help=(
-        "Hardware-aware co-design simulator for mixed-precision quantisation.\n\n"
-        "Start with:  hwmpq evaluate resnet18 -a bitfusion-isca18 --weight-bits 4 "
-        "--activation-bits 4"
-    ),
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+VERBS: Final[Mapping[str, tuple[str, str]]] = {
+    "list": ("listing:list_parts", "List what is shipped or installed, one line each."),
+    "check": ("check:check", "Validate accelerator, workload and policy files."),
+    "extract": ("extract:extract", "Show a network's operators: shapes, MACs, weights."),
+    "evaluate": ("evaluate:evaluate", "Evaluate a network on modelled accelerators."),
+    "allocate": ("allocate:allocate", "Allocate bits inside hard budgets, without training."),
+    "optimize": ("optimize:optimize", "Train a network to mixed precision inside hard budgets."),
+    "report": ("report:report", "Write HTML, Markdown and CSV about runs."),
+}
+"""Verb -> module and function under ``hwmpq.cli``, and what the overview says of it."""
+
+_HELP: Final = (
+    "Hardware-aware co-design simulator for mixed-precision quantisation.\n\n"
+    "Start with:  hwmpq evaluate resnet18 -a bitfusion-isca18 --weight-bits 4 --activation-bits 4"
 )
-app.command("list")(list_parts)
-app.command()(check)
-app.command()(extract)
-app.command()(evaluate)
-app.command()(allocate)
-app.command()(optimize)
-app.command()(report)
+
+
+def make_app(arguments: Sequence[str]) -> typer.Typer:
+    """The command line as far as the arguments need it: one verb, or the overview of all."""
+    app = typer.Typer(
+        name="hwmpq",
+        help=_HELP,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    app.callback()(_options)
+    asked = next((text for text in arguments if not text.startswith("-")), None)
+    for verb, (place, summary) in VERBS.items():
+        if verb == asked:
+            module, _, function = place.partition(":")
+            found = getattr(importlib.import_module(f"hwmpq.cli.{module}"), function)
+            app.command(verb)(found)
+        else:
+            app.command(verb, help=summary)(_overview)
+    return app
+
+
+def _overview() -> None:
+    """Stands for a verb that is listed and not run."""
 
 
 def _version(show: bool) -> None:
@@ -52,7 +71,6 @@ def _version(show: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _options(
     version: bool = typer.Option(
         False, "--version", callback=_version, is_eager=True, help="Print the version and stop."
@@ -77,7 +95,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
     given = sys.argv[1:] if arguments is None else arguments
     try:
-        app(given, prog_name="hwmpq", standalone_mode=True)
+        make_app(given)(given, prog_name="hwmpq", standalone_mode=True)
     except HwmpqError as error:
         _report_error(error, given)
         sys.exit(error.exit_code)

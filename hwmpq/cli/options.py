@@ -1,16 +1,21 @@
-"""Options that several verbs share."""
+"""Options that several verbs share.
+
+Verbs import what they run inside their functions, so that ``hwmpq --help`` starts at once.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import typer
 
-from hwmpq.allocate.budget import Budget
 from hwmpq.errors import BudgetError, NotFoundError
 from hwmpq.precision import Precision, precisions
+
+if TYPE_CHECKING:
+    from hwmpq.allocate.budget import Budget
 
 WorkloadName: TypeAlias = Annotated[
     str, typer.Argument(metavar="WORKLOAD", help="A shipped workload's name, or a path.")
@@ -200,6 +205,8 @@ def make_budget(
     average_activation_bits: str | None,
 ) -> Budget:
     """The budget that the options ask for."""
+    from hwmpq.allocate.budget import Budget
+
     return Budget(
         latency=latency,
         energy=energy,

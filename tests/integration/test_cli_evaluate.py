@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from hwmpq.cli.main import VERBS
 from hwmpq.cost.table import CSV_COLUMNS
 from hwmpq.shipped import shipped_files
 
@@ -127,13 +128,35 @@ def test_costing_never_imports_torch(layers_file) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_help_starts_without_torch_and_shows_an_example_for_each_verb(cli) -> None:
-    verbs = ("list", "check", "extract", "evaluate", "allocate", "optimize", "report")
-    assert all(verb in cli("--help").out for verb in verbs)
-    for verb in verbs:
+def test_help_of_every_verb_has_an_example(cli) -> None:
+    overview = cli("--help")
+    assert overview.code == 0
+    for verb in VERBS:
+        assert f"  {verb} " in overview.out
         shown = cli(verb, "--help")
         assert shown.code == 0
-        assert f"hwmpq {verb} " in shown.out, verb
+        assert f"Example:  hwmpq {verb} " in " ".join(shown.out.split(" ")), verb
+
+
+def test_help_starts_without_heavy_libraries() -> None:
+    code = (
+        "import sys\n"
+        "from hwmpq.cli.main import main\n"
+        "try:\n"
+        "    main(['--help'])\n"
+        "except SystemExit as stop:\n"
+        "    assert not stop.code, stop.code\n"
+        "heavy = {'torch', 'pandas', 'numpy', 'plotly', 'ortools'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_unknown_verb_is_a_usage_error(cli) -> None:
+    outcome = cli("evalute", "resnet18")
+    assert outcome.code == 2
+    assert "evalute" in outcome.err
 
 
 def test_list_and_check_know_everything_that_is_shipped(cli) -> None:
