@@ -77,8 +77,9 @@ def evaluation_sections(
         title = f"Layer by layer: {evaluation.accelerator.name}"
         sections.append(Section(f"layers-{number}", title, tuple(_layers(evaluation))))
     for number, evaluation in enumerate(evaluations, start=1):
-        key = f"sources-{number}"
-        sections.append(sources_section(evaluation.accelerator, workload.unpriced, key))
+        machine = evaluation.accelerator
+        title = f"Assumptions and sources: {machine.name}"
+        sections.append(sources_section(machine, workload.unpriced, f"sources-{number}", title))
     return tuple(sections)
 
 
@@ -114,7 +115,7 @@ def _totals(
     )
     if "latency_s_at_first_area" in frame:
         note += " At equal area: as many copies as fill the area of the first, perfectly shared."
-    yield Listing(make_grid(frame, columns.EVALUATIONS), "Totals", note)
+    yield Listing(make_grid(frame, columns.EVALUATIONS), note=note)
     for evaluation in evaluations:
         breakdown = area_mm2(evaluation.accelerator)
         if breakdown.total_mm2 is None:
@@ -125,7 +126,7 @@ def _totals(
 def _cards(row: Mapping[str, Any]) -> Iterator[Card]:
     cycles = f"{whole(row['latency_cycles'])} cycles"
     yield Card(title="Latency", value=format_seconds(row["latency_s"]), detail=cycles)
-    rate = f"{short(row['macs'] / row['energy_pj'])} MAC/pJ" if row["energy_pj"] else ""
+    rate = f"{short(row['energy_pj'] / row['macs'])} pJ per MAC" if row["macs"] else ""
     yield Card(title="Energy", value=format_energy(row["energy_pj"]), detail=rate)
     peak = f"peak activations {format_bits(row['peak_activation_memory_bits'])}"
     yield Card(title="Weight memory", value=format_bits(row["weight_memory_bits"]), detail=peak)
@@ -141,7 +142,7 @@ def _layers(evaluation: Evaluation) -> Iterator[Block]:
     yield Chart(
         layer_profile(fold_unchoosable(frame)),
         "Each row is a layer; the black tick is the roofline, which no mapping on this machine "
-        "can beat.",
+        "can beat. An arrow marks a bar that goes on.",
     )
     if len(evaluation.table.precisions) > 1 and evaluation.bits != "mixed":
         for column, title in (("latency_cycles", "Latency"), ("energy_pj", "Energy")):

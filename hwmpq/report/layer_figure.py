@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -24,6 +24,7 @@ from hwmpq.report.style import (
     label,
     shorten,
 )
+from hwmpq.units import format_count, format_energy
 
 
 def bits_heatmap(
@@ -147,7 +148,7 @@ def layer_profile(frame: pd.DataFrame, *, reference: str = "") -> go.Figure:
     figure.add_trace(
         go.Scatter(
             y=names, x=frame["latency_bound_cycles"].tolist(), mode="markers", legend="legend",
-            name="lower bound",
+            name="lower bound", showlegend=False,
             marker={"symbol": "line-ns", "size": 13, "line": {"width": 2, "color": INK}},
             hovertemplate="%{y}<br>lower bound: %{x:,.4~g} cycles<extra></extra>",
         ),
@@ -179,9 +180,41 @@ def layer_profile(frame: pd.DataFrame, *, reference: str = "") -> go.Figure:
     figure.update_yaxes(range=[len(names) - 0.5, -0.5], showgrid=False, zeroline=False)
     figure.update_xaxes(rangemode="tozero", zeroline=False)
     figure.update_xaxes(side="top", showgrid=False, fixedrange=True, row=1, col=1)
+    _cut(figure, frame, "latency_cycles", names, column=2, factor=1.0, show=format_count)
+    _cut(figure, frame, "energy_pj", names, column=3, factor=factor, show=format_energy)
     figure.update_xaxes(title_text="cycles", row=1, col=2)
     figure.update_xaxes(title_text=unit, row=1, col=3)
     return figure
+
+
+def _cut(
+    figure: go.Figure,
+    frame: pd.DataFrame,
+    cost: str,
+    names: list[str],
+    *,
+    column: int,
+    factor: float,
+    show: Callable[[float], str],
+) -> None:
+    """End an axis at the longest layer, and write what a longer gathered row comes to.
+
+    Dozens of small operators in one row would otherwise dwarf the layers that have a choice.
+    """
+    reference = f"reference_{cost}"
+    values = frame[[cost, reference]].max(axis=1) if reference in frame else frame[cost]
+    layers = values[frame["choosable"]]
+    longest = float(layers.max()) if len(layers) else 0.0
+    if longest <= 0 or float(values.max()) <= 1.1 * longest:
+        return
+    figure.update_xaxes(range=[0, 1.04 * longest / factor], row=1, col=column)
+    for name, value in zip(names, values, strict=True):
+        if value > longest:
+            figure.add_annotation(
+                x=1.03 * longest / factor, y=name, text=f"{show(value)} →", xanchor="right",
+                showarrow=False, font={"size": 11}, bgcolor="rgba(255,255,255,0.85)",
+                row=1, col=column,
+            )  # fmt: skip
 
 
 def _roofline_distance(figure: go.Figure, frame: pd.DataFrame, names: list[str]) -> None:
@@ -223,7 +256,7 @@ def _legends(figure: go.Figure, height: int) -> dict[str, object]:
         "font": {"size": 11}, "tracegroupgap": 0, "itemwidth": 30,
     }  # fmt: skip
     return {
-        "annotations": headings,
+        "annotations": [*figure.layout.annotations, *headings],
         "legend": {**common, "x": domains[1][0]},
         "legend2": {**common, "x": domains[2][0]},
         "legend3": {**common, "x": domains[3][0]},

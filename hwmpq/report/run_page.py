@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import pandas as pd
@@ -10,6 +10,7 @@ import pandas as pd
 from hwmpq.allocate.base import Allocation, BudgetReport
 from hwmpq.codesign.folder import Run
 from hwmpq.cost.summary import totals
+from hwmpq.precision import Precision, precisions
 from hwmpq.report import columns, cost_figures, run_figures
 from hwmpq.report.columns import BUDGET_TITLES, budget_amount, budget_grid
 from hwmpq.report.grid import Column, Flag, make_grid, percent, points, share, times, whole
@@ -53,7 +54,7 @@ def run_sections(run: Run, prefix: str = "") -> tuple[Section, ...]:
         Section("parts", "Where the cost goes", tuple(_parts(run))),
         Section("training", "Training and rounds", tuple(_training(run))),
         Section("rounds", "Bits over the rounds", tuple(_rounds(run))),
-        sources_section(accelerator_of(run), run.manifest.unpriced),
+        sources_section(accelerator_of(run), run.manifest.unpriced, "sources"),
         Section("again", "To reproduce it", tuple(_again(run))),
     ]
     return tuple(Section(f"{prefix}{s.key}", s.title, s.blocks) for s in sections if s.blocks)
@@ -63,7 +64,6 @@ def _asked(run: Run) -> Facts:
     manifest = run.manifest
     budgets = (f"{BUDGET_TITLES.get(k, k)} ≤ {v}" for k, v in manifest.budgets.items())
     splits = ", ".join(f"{count:,} {name}" for name, count in manifest.split_sizes.items())
-    choices = ", ".join(str(precision) for precision in manifest.candidates)
     pins = ", ".join(f"{layer}: {precision}" for layer, precision in manifest.fixed.items())
     pairs = [
         ("network", manifest.workload),
@@ -73,11 +73,21 @@ def _asked(run: Run) -> Facts:
         ("data", f"{manifest.data} ({splits})"),
         ("seed", str(manifest.seed)),
         ("epochs", str(manifest.epochs)),
-        ("bits to choose from (W/A)", choices),
+        ("bits to choose from", _choices(manifest.candidates)),
         ("pinned", pins or "nothing"),
         ("command", manifest.command or "from Python"),
     ]
     return Facts(tuple(pairs))
+
+
+def _choices(candidates: Sequence[Precision]) -> str:
+    """Candidates in short where they are every pair of some widths."""
+    weights = sorted({precision.weight_bits for precision in candidates})
+    activations = sorted({precision.activation_bits for precision in candidates})
+    if set(candidates) == set(precisions(weights, activations)):
+        listed = (", ".join(map(str, widths)) for widths in (weights, activations))
+        return "weights {}; activations {}".format(*listed)
+    return ", ".join(str(precision) for precision in candidates)
 
 
 def _verdict(run: Run, allocation: Allocation) -> Remark:
@@ -162,7 +172,7 @@ def _layers(run: Run) -> Iterator[Block]:
         layer_profile(fold_unchoosable(frame), reference=title),
         "Each row is a layer. The coloured bars are the chosen bits, the pale ones behind them "
         f"all {run.manifest.reference}; the black tick is the roofline, which no mapping on this "
-        "machine can beat.",
+        "machine can beat. An arrow marks a bar that goes on.",
     )
     if run.results.codes_per_layer:
         codes = frame["layer"].map(run.results.codes_per_layer)
@@ -221,7 +231,7 @@ def _training(run: Run) -> Iterator[Block]:
             float_accuracy=run.results.float_validation_accuracy,
             costs={titles[name]: limits.get(name) for name in names},
         ),
-        "Dotted lines are rounds: green ones changed the bits in force, grey ones kept them.",
+        "Dotted lines are rounds: green ones changed bits, grey ones left all as they were.",
     )
     if len(rounds):
         rounds["accepted"] = rounds["accepted"].map({True: "yes", False: "kept old bits"})

@@ -15,7 +15,10 @@ from hwmpq.report.provenance import provenance_frame
 
 
 def sources_section(
-    accelerator: Accelerator, unpriced: Sequence[str], key: str = "sources"
+    accelerator: Accelerator,
+    unpriced: Sequence[str],
+    key: str,
+    title: str = "Assumptions and sources",
 ) -> Section:
     """Assumptions and sources of an accelerator, and the operators left without a price."""
     frame = provenance_frame(accelerator)
@@ -35,7 +38,7 @@ def sources_section(
     sourced = make_grid(frame[~frame["assumed"]], columns.SOURCES)
     note = "'Stated for' names the part of the file whose source a number inherits."
     blocks.append(Listing(sourced, "With a source", note))
-    return Section(key, f"Assumptions and sources: {accelerator.name}", tuple(blocks))
+    return Section(key, title, tuple(blocks))
 
 
 def _unpriced(unpriced: Sequence[str]) -> Block:

@@ -27,8 +27,9 @@ def layer_frame(
 
     The columns of the cost CSV in their order, then ``latency_bound_cycles`` (no mapping on this
     machine can be faster), ``bound_ratio`` (latency over that bound), ``stall_share``,
-    ``limited_by`` and ``choosable``; with a reference also its latency, energy and storage and the
-    ratios to them. Operators without bits to choose have missing bits.
+    ``limited_by`` (missing where nothing takes time) and ``choosable``; with a reference also its
+    latency, energy and storage and the ratios to them. Operators without bits to choose have
+    missing bits.
     """
     frame: dict[str, object] = {"layer": costs.layers, "op": costs.ops}
     frame["weight_bits"] = _widths(costs, assignment, "weight_bits")
@@ -43,7 +44,8 @@ def layer_frame(
     frame["latency_bound_cycles"] = bound
     frame["bound_ratio"] = _ratio(latency, bound)
     frame["stall_share"] = stalls
-    frame["limited_by"] = np.where(stalls > MEMORY_BOUND_SHARE, "memory", "compute")
+    kinds = np.where(stalls > MEMORY_BOUND_SHARE, "memory", "compute").astype(object)
+    frame["limited_by"] = np.where(latency > 0, kinds, None)
     frame["choosable"] = costs.choosable
     if reference is not None:
         for name in ("latency_cycles", "energy_pj", "weight_memory_bits"):

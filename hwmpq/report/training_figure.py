@@ -28,7 +28,7 @@ def training_figure(
 
     Args:
         epochs: columns epoch, phase, train_loss, validation_accuracy.
-        rounds: columns round, epoch, accepted, and one a name of ``costs``, relative to the
+        rounds: columns round, epoch, changed_layers, and one a name of ``costs``, relative to the
             reference.
         float_accuracy: validation accuracy of the float baseline.
         costs: title of each drawn cost -> its limit relative to the reference, if it has one.
@@ -126,7 +126,7 @@ def _rounds(rounds: pd.DataFrame) -> tuple[list[Mark], list[Mark]]:
     numbers: list[Mark] = []
     every = -(-len(rounds) // _MOST_NUMBERS)
     for record in records(rounds):
-        colour, epoch = GREEN if record["accepted"] else GREY, float(record["epoch"])
+        colour, epoch = GREEN if record["changed_layers"] else GREY, float(record["epoch"])
         lines.append(
             {
                 "type": "line", "xref": "x", "yref": "paper", "x0": epoch, "x1": epoch, "y0": 0,

@@ -162,3 +162,14 @@ def test_accuracy_figure_shows_one_mark_a_run(run: Run) -> None:
     figure = accuracy_figure(frame, costs=[("latency_vs_reference", "latency")])
     assert len(figure.data) == 1
     assert list(figure.data[0].text) == ["run", "run (2)"]
+
+
+def test_a_long_gathered_row_is_cut_and_its_total_written(costs: CostTable) -> None:
+    frame = layer_frame(costs, costs.uniform(EIGHT))
+    assert not [note for note in layer_profile(frame).layout.annotations if "→" in note.text]
+    frame.loc[4, ["latency_cycles", "compute_cycles"]] = 1_000_000
+    figure = layer_profile(frame)
+    arrows = [note.text for note in figure.layout.annotations if "→" in note.text]
+    assert arrows == ["1 M →"]
+    longest = frame["latency_cycles"].iloc[:4].max()
+    assert figure.layout.xaxis2.range[1] == pytest.approx(1.04 * longest)
