@@ -32,6 +32,9 @@ _ROUNDING = 1e-9
 _WORTH_BOUNDING = 20_000
 """Candidates times orders from which on bounding energies is cheaper than evaluating."""
 
+_LIGHTER = 2.0**-50
+"""Weight of a bit moved beside a cycle, to tell candidates of equal cycles apart."""
+
 _NEVER = np.iinfo(np.int64).max
 
 
@@ -121,7 +124,7 @@ class _Search:
         _require_fit(self.layer, fits, first)
         bound = np.where(fits, least.cycles, _NEVER)
         moved = least.dram_read + least.written
-        promise = bound + moved / (2.0 * moved.max())
+        promise = bound + moved * _LIGHTER
         best = self.evaluate(every.take(self._most_promising(promise, bound)))
         rest = np.nonzero(bound <= best.traffic.cycles[:, None])
         others = every.take(np.ravel_multi_index(rest, bound.shape))
@@ -142,10 +145,11 @@ class _Search:
         """Flat indices of the feasible pairs of least promise, some for each precision."""
         probes = min(_PROBES, promise.shape[1])
         promise = np.where(bound == _NEVER, np.inf, promise)
-        columns = np.argpartition(promise, probes - 1, axis=1)[:, :probes]
-        rows = np.repeat(np.arange(len(promise)), probes)
-        flat = np.ravel_multi_index((rows, columns.reshape(-1)), promise.shape)
-        return np.asarray(flat[np.isfinite(promise.reshape(-1)[flat])], dtype=np.int64)
+        limit = np.partition(promise, probes - 1, axis=1)[:, probes - 1 : probes]
+        # Of equal promise the first ones, whatever else is in the grid.
+        better = np.isfinite(promise) & (promise <= limit)
+        better &= (promise < limit) | (np.cumsum(better, axis=1) <= probes)
+        return np.flatnonzero(better)
 
 
 def search(
