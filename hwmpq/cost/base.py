@@ -63,7 +63,9 @@ class CostModel(Protocol):
     """Prices the multiplying layers of one family of accelerators.
 
     A module of ``hwmpq/cost`` that defines ``COST_MODEL`` is such a model; its registry name is
-    the module name.
+    the module name. Layers of equal shape are priced once; a model that prices them by name or
+    position defines ``bind(workload, accelerator)``, which returns the model of that workload, and
+    is then asked for every layer. A ``compute`` that reads files lists them in ``input_files``.
 
     Attributes:
         compute_spec: schema of the accelerator file's ``compute``.
