@@ -15,6 +15,7 @@ from torch.fx import GraphModule, Node
 
 from hwmpq.errors import UnsupportedError
 from hwmpq.workload.emit_vector import free
+from hwmpq.workload.fold import fold_scales
 from hwmpq.workload.graph import INPUT, Workload, WorkloadBuilder, matches
 from hwmpq.workload.torch_nodes import (
     full_operator_name,
@@ -258,6 +259,7 @@ def extract(
     batch = _bind_inputs(reader, signed_input)
     reader.run(program.graph_module)
     _check(reader)
+    fold_scales(reader.graph)
     return reader.graph.build(
         batch=batch,
         source=source or f"torch:{type(model).__qualname__}",

@@ -46,4 +46,4 @@ def activations(values: Sequence[Value]) -> tuple[Value, ...]:
 
 def constant_elements(values: Sequence[Value]) -> int:
     """Stored elements among the operands; single numbers are part of the operator."""
-    return sum(value.elements for value in values if value.constant and value.shape)
+    return sum(value.elements for value in values if value.constant and value.elements > 1)

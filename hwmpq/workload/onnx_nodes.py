@@ -1,0 +1,93 @@
+"""Reading one node of an ONNX graph: attributes, operands, names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+from hwmpq.workload.graph import WorkloadBuilder
+from hwmpq.workload.values import Value
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OnnxNode:
+    """An operator of an ONNX graph.
+
+    Attributes:
+        op: operator type, with its domain unless that is ONNX's own.
+        name: the exporter's name.
+        inputs: names of the tensors read; an operand left out is empty.
+        outputs: names of the tensors written.
+        attributes: attributes by name.
+        shapes: shapes of the tensors written.
+    """
+
+    op: str
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: dict[str, Any]
+    shapes: tuple[tuple[int, ...], ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the first result."""
+        return self.shapes[0]
+
+    def numbers(self, name: str, default: Sequence[int]) -> tuple[int, ...]:
+        """A list of whole numbers."""
+        return tuple(int(value) for value in self.attributes.get(name, default))
+
+
+class OnnxReader(Protocol):
+    """What handlers see of the ONNX front end."""
+
+    @property
+    def graph(self) -> WorkloadBuilder:
+        """The workload under construction."""
+        ...
+
+    def operand(self, node: OnnxNode, index: int) -> Value:
+        """An operand by position."""
+        ...
+
+    def operands(self, node: OnnxNode) -> list[Value]:
+        """All operands that are given."""
+        ...
+
+    def number(self, node: OnnxNode, index: int) -> float | None:
+        """The value of an operand that is a stored single number, else None."""
+        ...
+
+    def readers(self, tensor: str) -> int:
+        """How many operators read a tensor; the graph's results count."""
+        ...
+
+    def name(self, node: OnnxNode) -> str:
+        """Name of an operator."""
+        ...
+
+    def weight_name(self, node: OnnxNode, weight: Value) -> str:
+        """Name of a layer that owns a weight."""
+        ...
+
+
+OnnxHandler: TypeAlias = Callable[[OnnxReader, OnnxNode], Value]
+
+
+def module_path(scope: str) -> str:
+    """The module's qualified name in a node name of torch's exporter, without the operator.
+
+    >>> module_path("/layer1/layer1.0/conv1/Conv")
+    'layer1.0.conv1'
+    >>> module_path("/Flatten")
+    ''
+    """
+    path: list[str] = []
+    for part in scope.strip("/").split("/")[:-1]:
+        if path and part.startswith(f"{path[-1]}."):
+            path[-1] = part
+        else:
+            path.append(part)
+    return ".".join(path)

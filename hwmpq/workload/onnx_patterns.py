@@ -1,0 +1,128 @@
+"""Activation functions that exporters spell out as several operators.
+
+``x * 0.5 * (1 + erf(x / sqrt(2)))`` in any order of the factors is a GELU, ``x * sigmoid(x)`` a
+SiLU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from hwmpq.workload.layer import VectorKind
+from hwmpq.workload.onnx_nodes import OnnxNode
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """An activation function that several operators compute.
+
+    Attributes:
+        kind: what it is.
+        operand: the tensor it reads.
+        result: the tensor its last operator writes.
+        inside: tensors between, which nothing else reads.
+    """
+
+    kind: VectorKind
+    operand: str
+    result: str
+    inside: frozenset[str]
+
+
+class _Graph:
+    """Producers and readers of tensors."""
+
+    def __init__(self, nodes: Sequence[OnnxNode], constant: Callable[[str], bool]) -> None:
+        self.constant = constant
+        self.producers = {output: node for node in nodes for output in node.outputs}
+        self.readers: dict[str, list[OnnxNode]] = {}
+        for node in nodes:
+            for name in node.inputs:
+                self.readers.setdefault(name, []).append(node)
+
+    def next(self, node: OnnxNode, op: str) -> tuple[OnnxNode, str] | None:
+        """The only reader of a node's result, if it is of a type, and its other operand."""
+        readers = self.readers.get(node.outputs[0], [])
+        if len(readers) != 1 or readers[0].op != op or len(readers[0].inputs) != 2:
+            return None
+        first, second = readers[0].inputs
+        return readers[0], second if first == node.outputs[0] else first
+
+    def scaled(self, name: str) -> str:
+        """What a tensor is a stored multiple of; empty if it is not."""
+        node = self.producers.get(name)
+        if node is None or node.op not in ("Mul", "Div") or len(node.inputs) != 2:
+            return ""
+        moving = [operand for operand in node.inputs if not self.constant(operand)]
+        return moving[0] if len(moving) == 1 else ""
+
+
+def _gelu(graph: _Graph, erf: OnnxNode) -> Pattern | None:
+    operand = graph.scaled(erf.inputs[0])
+    added = graph.next(erf, "Add")
+    if not operand or added is None or not graph.constant(added[1]):
+        return None
+    step = graph.next(added[0], "Mul")
+    if step is None:
+        return None
+    inside = {erf.inputs[0], erf.outputs[0], added[0].outputs[0]}
+    if graph.scaled(step[1]) == operand:
+        inside.add(step[1])
+        return Pattern("gelu", operand, step[0].outputs[0], frozenset(inside))
+    last = graph.next(step[0], "Mul")
+    factors = {step[1], last[1]} if last is not None else set()
+    if last is None or operand not in factors or not any(map(graph.constant, factors)):
+        return None
+    inside.add(step[0].outputs[0])
+    return Pattern("gelu", operand, last[0].outputs[0], frozenset(inside))
+
+
+def _silu(graph: _Graph, sigmoid: OnnxNode) -> Pattern | None:
+    step = graph.next(sigmoid, "Mul")
+    if step is None or step[1] != sigmoid.inputs[0]:
+        return None
+    inside = frozenset(sigmoid.outputs)
+    return Pattern("silu", sigmoid.inputs[0], step[0].outputs[0], inside)
+
+
+def find_patterns(nodes: Sequence[OnnxNode], constant: Callable[[str], bool]) -> Iterator[Pattern]:
+    """Every activation function that is spelled out.
+
+    Args:
+        nodes: the graph's operators.
+        constant: whether a tensor is known before the network runs.
+    """
+    graph = _Graph(nodes, constant)
+    for node in nodes:
+        found = None
+        if node.op == "Erf":
+            found = _gelu(graph, node)
+        elif node.op == "Sigmoid":
+            found = _silu(graph, node)
+        if found is not None:
+            yield found
+
+
+def attention_products(nodes: Sequence[OnnxNode]) -> dict[str, str]:
+    """Names for the products before and behind a softmax: result -> ``qk`` or ``av``."""
+    producers = {output: node for node in nodes for output in node.outputs}
+    found: dict[str, str] = {}
+    for node in nodes:
+        if node.op == "MatMul" and _behind(node.inputs[0], "Softmax", producers):
+            found[node.outputs[0]] = "av"
+        if node.op == "Softmax":
+            scores = _behind(node.inputs[0], "MatMul", producers)
+            if scores is not None:
+                found[scores.outputs[0]] = "qk"
+    return found
+
+
+def _behind(name: str, op: str, producers: Mapping[str, OnnxNode]) -> OnnxNode | None:
+    """The operator of a type behind a tensor, seen through scales, masks and renaming."""
+    node = producers.get(name)
+    while node is not None and node.op != op:
+        if node.op not in ("Mul", "Div", "Add", "Where", "Reshape", "Dropout", "Cast"):
+            return None
+        node = producers.get(node.inputs[1 if node.op == "Where" else 0])
+    return node
