@@ -181,6 +181,7 @@ def _weights_hash(model: nn.Module) -> str:
 def described(prefix: str, value: Any) -> dict[str, str]:
     """A settings value's fields as text, nested ones with dots.
 
+    >>> from hwmpq.allocate.ilp import ILP
     >>> described("allocator", ILP(time_limit_s=5.0))["allocator.time_limit_s"]
     '5.0'
     """
