@@ -16,7 +16,6 @@ from hwmpq.cost.systolic_folds import Array, Folds, ceil_of
 from hwmpq.cost.systolic_gemm import Gemm
 from hwmpq.cost.systolic_replay import input_stream, replay
 
-
 _ENDLESS: Final = 2**62
 
 

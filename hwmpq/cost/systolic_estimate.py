@@ -15,9 +15,9 @@ import numpy as np
 
 from hwmpq.cost.systolic_folds import Array, Folds, ceil_of
 from hwmpq.cost.systolic_gemm import Gemm
-from hwmpq.cost.systolic_replay import Addresses, replay
+from hwmpq.cost.systolic_replay import Addresses, Buffer
 
-_REQUESTS: Final = 120_000
+_REQUESTS: Final = 60_000
 """Requests of one pass over the likeness, about; what one estimate may cost."""
 
 _FEW_CHANNELS: Final = 8
@@ -90,11 +90,7 @@ def estimated_reads(gemm: Gemm, folds: Folds, array: Array, half: int) -> int:
     once = once[once >= 0]
     scale = gemm.input_words / len(np.unique(once))
     passes = 1 if array.dataflow == "is" else folds.col_folds
-    likeness_half = max(1, round(half / scale))
-    first = replay([once], likeness_half)
-    reads = float(first)
-    if passes > 1:
-        run = min(passes, _PASSES)
-        several = replay([once] * run, likeness_half)
-        reads += (passes - 1) * (several - first) / (run - 1)
+    buffer = Buffer(max(1, round(half / scale)))
+    fetched = [buffer.fetch(once) for _ in range(min(passes, _PASSES))]
+    reads = sum(fetched) + (passes - len(fetched)) * fetched[-1]
     return min(max(round(reads * scale), gemm.input_words), passes * gemm.input_reads)

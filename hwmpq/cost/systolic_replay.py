@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,10 @@ from hwmpq.cost.systolic_folds import Array, Folds
 from hwmpq.cost.systolic_gemm import Gemm
 
 Addresses = npt.NDArray[np.int64]
-NOTHING = -1
+NOTHING: Final = -1
+
+_PIECE: Final = 8192
+"""Requests looked at together; short, since a phase that ends inside one repeats the rest."""
 
 
 def input_addresses(gemm: Gemm) -> Addresses:
@@ -65,37 +69,46 @@ def input_stream(gemm: Gemm, folds: Folds, array: Array) -> Iterator[Addresses]:
             yield tile[tile >= 0]
 
 
-def _pieces(stream: Iterable[Addresses], length: int) -> Iterator[Addresses]:
-    """The stream in pieces that are not much longer than a phase, which bounds the work on one."""
-    for part in stream:
-        for start in range(0, part.size, length):
-            yield part[start : start + length]
+class Buffer:
+    """A read buffer whose active half is dropped whenever it holds ``half`` different words."""
 
+    def __init__(self, half: int) -> None:
+        self.half = half
+        self._filled = 0
+        self._phase = 0
+        self._held = np.full(0, NOTHING, dtype=np.int64)
 
-def replay(stream: Iterable[Addresses], half: int) -> int:
-    """Words fetched for a stream by a buffer whose active half holds ``half`` words.
+    def fetch(self, addresses: Addresses) -> int:
+        """Words fetched for the next part of a stream."""
+        starts = range(0, addresses.size, _PIECE)
+        return sum(self._fetch(addresses[start : start + _PIECE]) for start in starts)
 
-    >>> replay([np.array([1, 2, 1, 3, 1])], 2)
-    4
-    """
-    fetched = filled = phase = 0
-    held = np.full(0, NOTHING, dtype=np.int64)
-    for rest in _pieces(stream, 4 * half + 4096):
+    def _fetch(self, rest: Addresses) -> int:
+        short = int(rest.max()) + 1 - self._held.size
+        if short > 0:
+            self._held = np.concatenate([self._held, np.full(short, NOTHING, dtype=np.int64)])
+        fetched = 0
         while rest.size:
-            short = int(rest.max()) + 1 - held.size
-            if short > 0:
-                held = np.concatenate([held, np.full(short, NOTHING, dtype=np.int64)])
-            absent = np.flatnonzero(held[rest] != phase)
+            absent = np.flatnonzero(self._held[rest] != self._phase)
             first = np.unique(rest[absent], return_index=True)[1]
-            room = half - filled
+            room = self.half - self._filled
             if first.size < room:
-                held[rest] = phase
-                fetched += first.size
-                filled += first.size
-                break
+                self._held[rest] = self._phase
+                self._filled += first.size
+                return fetched + first.size
             # The word that fills the half is the last of its phase.
             last = int(absent[np.partition(first, room - 1)[room - 1]])
             fetched += room
-            filled, phase = 0, phase + 1
+            self._filled, self._phase = 0, self._phase + 1
             rest = rest[last + 1 :]
-    return fetched
+        return fetched
+
+
+def replay(stream: Iterable[Addresses], half: int) -> int:
+    """Words fetched for a whole stream.
+
+    >>> replay([np.array([1, 2, 1, 3, 1])], 2)
+    5
+    """
+    buffer = Buffer(half)
+    return sum(buffer.fetch(part) for part in stream)
