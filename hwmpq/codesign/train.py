@@ -166,7 +166,7 @@ def _require_finite(value: Tensor, task: EpochTask, step: int, rate: float) -> N
     if not bool(torch.isfinite(value)):
         msg = (
             f"training of {task.what} diverged in epoch {task.epoch + 1}, step {step + 1}: "
-            f"loss or gradient became {float(value)} at a learning rate of {rate:.3g}. Lower the "
+            f"loss or gradient became {value.item()} at a learning rate of {rate:.3g}. Lower the "
             "learning rate, widen the candidates, or check the data and the training step"
         )
         raise TrainingError(msg)

@@ -75,9 +75,9 @@ class Scores:
 class BitGradientRecorder:
     """Watches the backward passes of a quantised network and keeps the scores.
 
-    Activations are scored like weights, with the gradient of each sample's own loss (the mean
-    loss times the batch size), so that the score does not depend on the batch size. Bit gradients
-    of activations are ours; the paper scores weights.
+    Activations are scored like weights, from the gradient of the mini-batch loss at the quantised
+    activations; as weights are counted once however often they are used, so is a feature however
+    many samples the batch has. Bit gradients of activations are ours; the paper scores weights.
 
     Args:
         model: the network; its quantisers' observers are taken.
@@ -97,8 +97,8 @@ class BitGradientRecorder:
 
     def _observer(self, kind: str, name: str) -> Callable[[Tensor], None]:
         def observe(gradient: Tensor) -> None:
-            scale = len(gradient) if kind == "activations" else 1
-            self._norms[kind, name] = (gradient.norm() * scale, gradient.numel())
+            elements = gradient[0].numel() if kind == "activations" else gradient.numel()
+            self._norms[kind, name] = (gradient.norm(), elements)
 
         return observe
 
@@ -132,7 +132,7 @@ def missing(bits: int, most: int, law: ScoreLaw) -> float:
     ``missing_bits`` counts bits, as the paper's objective ``sum ENBG q`` does. ``step`` is the
     growth of the step over the tensor's range, ``1/(2^q - 1)``. With two candidate widths both
     give the same allocation, since either leaves one constant factor for all layers; with more,
-    counting bits drives layers to the widest or the narrowest width.
+    counting bits drives layers to the widest or the narrowest width, which trains worse.
 
     >>> missing(2, 8, "missing_bits")
     6.0
@@ -155,7 +155,7 @@ class ScoreOptions:
     """
 
     own_width: bool = False
-    law: ScoreLaw = "missing_bits"
+    law: ScoreLaw = "step"
     size_weight: SizeWeight = "none"
     activation_weight: float = 1.0
 
