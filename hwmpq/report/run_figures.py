@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -55,7 +55,7 @@ def bits_of_runs(weights: pd.DataFrame, activations: pd.DataFrame) -> go.Figure:
     return figure
 
 
-def sensitivity_heatmap(frame: pd.DataFrame) -> go.Figure:
+def sensitivity_heatmap(frame: pd.DataFrame, chosen: Mapping[str, str] | None = None) -> go.Figure:
     """Scores of the allocator by layer and precision; dark cells hurt most.
 
     Colours are logarithmic over the positive scores; scores of zero or less keep the lightest
@@ -63,6 +63,7 @@ def sensitivity_heatmap(frame: pd.DataFrame) -> go.Figure:
 
     Args:
         frame: ``[layers, precisions]``.
+        chosen: precision that each layer got, marked with a dot.
     """
     values = frame.to_numpy(dtype=float)
     positive = values[np.isfinite(values) & (values > 0)]
@@ -71,10 +72,11 @@ def sensitivity_heatmap(frame: pd.DataFrame) -> go.Figure:
     logarithm = np.log10(np.clip(np.nan_to_num(values, nan=floor), floor, None))
     low, high = np.log10(floor), np.log10(ceiling)
     ticks = _log_ticks(low, high)
+    names = unique_labels([str(name) for name in frame.index])
     figure = go.Figure(
         go.Heatmap(
             x=[str(column) for column in frame.columns],
-            y=unique_labels([str(name) for name in frame.index]),
+            y=names,
             z=logarithm.tolist(),
             customdata=values.tolist(),
             zmin=float(low),
@@ -92,7 +94,16 @@ def sensitivity_heatmap(frame: pd.DataFrame) -> go.Figure:
             hovertemplate="%{y}<br>%{x}: %{customdata:.4g}<extra></extra>",
         )
     )
+    marked = [(chosen or {}).get(str(name)) for name in frame.index]
+    figure.add_trace(
+        go.Scatter(
+            x=marked, y=names, mode="markers", hoverinfo="skip", showlegend=False,
+            marker={"symbol": "circle", "size": 9, "color": ORANGE,
+                    "line": {"width": 1.5, "color": "white"}},
+        )
+    )  # fmt: skip
     _finish_cells(figure, rows=len(frame), title="weight bits / activation bits")
+    figure.update_xaxes(categoryorder="array", categoryarray=list(map(str, frame.columns)))
     return figure
 
 

@@ -246,14 +246,15 @@ def _rounds(run: Run) -> Iterator[Block]:
     yield Chart(
         run_figures.bits_over_rounds(weights, activations), "Bits in force after each round."
     )
+    chosen = {layer: str(bits) for layer, bits in rounds[-1].allocation.assignment.items()}
     table = run.sensitivity(len(rounds) - 1)
     frame = pd.DataFrame(
         table.values, index=list(table.layers), columns=list(map(str, table.precisions))
     )
     yield Chart(
-        run_figures.sensitivity_heatmap(frame),
+        run_figures.sensitivity_heatmap(frame, chosen),
         f"Scores of the last allocation ({table.metric}): what each layer would lose at each "
-        "precision, in the metric's own unit. Darker is worse.",
+        "precision, in the metric's own unit. Darker is worse; the dot marks what it got.",
     )
 
 

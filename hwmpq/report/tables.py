@@ -44,8 +44,8 @@ def layer_frame(
     frame["latency_bound_cycles"] = bound
     frame["bound_ratio"] = _ratio(latency, bound)
     frame["stall_share"] = stalls
-    kinds = np.where(stalls > MEMORY_BOUND_SHARE, "memory", "compute").astype(object)
-    frame["limited_by"] = np.where(latency > 0, kinds, None)
+    kinds = pd.Series(np.where(stalls > MEMORY_BOUND_SHARE, "memory", "compute"))
+    frame["limited_by"] = kinds.where(pd.Series(latency > 0))
     frame["choosable"] = costs.choosable
     if reference is not None:
         for name in ("latency_cycles", "energy_pj", "weight_memory_bits"):

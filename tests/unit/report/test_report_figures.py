@@ -173,3 +173,9 @@ def test_a_long_gathered_row_is_cut_and_its_total_written(costs: CostTable) -> N
     assert arrows == ["1 M →"]
     longest = frame["latency_cycles"].iloc[:4].max()
     assert figure.layout.xaxis2.range[1] == pytest.approx(1.04 * longest)
+
+
+def test_the_chosen_precision_of_each_layer_is_marked() -> None:
+    frame = pd.DataFrame({"2/8": [2.0, 1.0], "8/8": [0.5, 0.1]}, index=["a", "b"])
+    marks = sensitivity_heatmap(frame, {"a": "8/8", "b": "2/8"}).data[1]
+    assert list(zip(marks.y, marks.x, strict=True)) == [("a", "8/8"), ("b", "2/8")]

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from plotly.offline import get_plotlyjs
 
 from hwmpq.accelerator.loader import load_accelerator
@@ -17,7 +19,7 @@ from hwmpq.codesign.folder import Run
 from hwmpq.cost.table import CSV_COLUMNS, cost_table
 from hwmpq.errors import OutputError, UnsupportedError
 from hwmpq.precision import Precision, precisions
-from hwmpq.report.html import write_evaluation_report, write_run_report
+from hwmpq.report.html import script_json, write_evaluation_report, write_run_report
 from hwmpq.workload.graph import WorkloadBuilder
 from hwmpq.workload.layer import Conv2d, Linear, VectorOp
 
@@ -232,3 +234,10 @@ def test_reports_do_not_load_torch() -> None:
         "sys.exit(any(name == 'torch' or name.startswith('torch.') for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@given(st.text(max_size=60))
+def test_any_text_survives_inside_a_script_element(text: str) -> None:
+    written = script_json(json.dumps(text))
+    assert json.loads(written) == text
+    assert not {"<", ">", "&", "\u2028", "\u2029"} & set(written)
