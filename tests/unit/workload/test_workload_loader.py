@@ -137,8 +137,8 @@ def test_padding_that_leaves_no_output(tmp_path: Path) -> None:
         ("name: x\ntorch: a:b\nonnx: c.onnx\ninput_shape: [1]\n", "exactly one of"),
         ("name: x\ntorch: a:b\n", "needs input_shape"),
         ("name: x\ntorch: nocolon\ninput_shape: [1]\n", "match pattern"),
-        ("name: x\nlayers: []\nfix: {a: eight}\n", "a precision is"),
-        ("name: x\nlayers: []\nfacts: {macs: 5}\n", "must name their source"),
+        (TWO_LAYERS + "fix: {a: eight}\n", "a precision is"),
+        (TWO_LAYERS + "facts: {macs: 5}\n", "must name their source"),
         ("name: x\nname: y\nlayers: []\n", "appears twice"),
     ],
 )
@@ -148,7 +148,7 @@ def test_files_that_say_too_little_or_too_much(tmp_path: Path, text: str, messag
 
 
 def test_an_empty_list_of_layers(tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedError, match="has no operator"):
+    with pytest.raises(SpecError, match="layers .line 2.: .* at least 1 item"):
         load_workload(write(tmp_path, "name: x\nlayers: []\n"))
 
 
