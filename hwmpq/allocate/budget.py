@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -126,7 +126,7 @@ class Budget:
         for name in self.names:
             found = quantity_rows(name, costs, reference=reference, cuts=cuts)
             limit = self._limit(name, costs, found, reference)
-            rows += [_limited(row, limit) for row in found]
+            rows += [replace(row, limit=limit * row.divisor) for row in found]
         return tuple(rows)
 
     def _limit(
@@ -168,19 +168,6 @@ def _read(name: str, amount: str | float) -> tuple[float, str]:
         msg = f"{name} must be more than zero, but got '{amount}'"
         raise BudgetError(msg)
     return value, kind
-
-
-def _limited(row: Resource, limit: float) -> Resource:
-    return Resource(
-        name=row.name,
-        unit=row.unit,
-        costs=row.costs,
-        limit=limit * row.divisor,
-        constant=row.constant,
-        reference=row.reference,
-        divisor=row.divisor,
-        label=row.label,
-    )
 
 
 def _same_everywhere(values: NumberArray, column: str, layers: list[str]) -> NumberArray:
@@ -283,15 +270,4 @@ def quantity_rows(
     if reference not in costs.precisions:
         return (row,)
     column = np.full(len(chosen), costs.precision_index(reference), dtype=np.int64)
-    spent = row.total(column)
-    return (
-        Resource(
-            name=name,
-            unit=quantity.unit,
-            costs=chosen,
-            limit=math.inf,
-            constant=constant,
-            reference=spent,
-            divisor=divisor,
-        ),
-    )
+    return (replace(row, reference=row.total(column)),)

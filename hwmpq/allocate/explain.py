@@ -72,8 +72,8 @@ def show(value: float, unit: str) -> str:
     return f"{format_count(value)} {unit}".strip()
 
 
-def _feasible(problem: AllocationProblem, effort: Effort) -> bool:
-    """Whether limits can hold together; out of time counts as yes, so conflicts stay proven."""
+def is_feasible(problem: AllocationProblem, effort: Effort = _EFFORT) -> bool:
+    """Whether limits can hold together; out of time counts as yes, so that a no is proved."""
     goal = replace(problem, sensitivity=np.zeros(problem.allowed.shape), interactions=())
     return not minimise(goal, effort).infeasible
 
@@ -88,7 +88,7 @@ def find_conflict(problem: AllocationProblem, *, effort: Effort = _EFFORT) -> Co
     names = list(problem.budget_names)
     for name in problem.budget_names:
         rest = [other for other in names if other != name]
-        if rest and not _feasible(_only(problem, rest), effort):
+        if rest and not is_feasible(_only(problem, rest), effort):
             names = rest
     core = _only(problem, names)
     jointly: dict[str, float | None] = {}

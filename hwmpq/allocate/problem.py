@@ -10,7 +10,7 @@ import numpy as np
 
 from hwmpq.allocate.base import AllocationProblem, BoolArray, FloatArray, Interaction
 from hwmpq.allocate.budget import REFERENCE, Budget
-from hwmpq.allocate.ties import Tie, as_ties
+from hwmpq.allocate.ties import Groups, Tie, as_ties
 from hwmpq.cost.activation_cuts import ActivationCuts
 from hwmpq.cost.table import CostTable
 from hwmpq.errors import BudgetError, NotFoundError, UnsupportedError
@@ -27,14 +27,15 @@ class Rules:
         fixed: pins. A later pattern overrides an earlier one; an exact name overrides patterns.
         minimum: the fewest bits of weights and of activations, such as 4/4 for depthwise layers.
         forbidden: precisions that a layer must not take.
-        groups: layers that share bits; plain names share the activations that they read.
+        groups: layers that share bits: those of a workload, ties, or plain names that share the
+            activations that they read.
     """
 
     candidates: Sequence[Precision] | None = None
     fixed: Mapping[str, Precision] = field(default_factory=dict)
     minimum: Mapping[str, Precision] = field(default_factory=dict)
     forbidden: Mapping[str, Sequence[Precision]] = field(default_factory=dict)
-    groups: Sequence[Tie | Sequence[str]] = ()
+    groups: Groups = ()
 
 
 def matching(pattern: str, layers: Sequence[str], what: str) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from hwmpq.allocate.base import Allocation, Allocator, Interaction
 from hwmpq.allocate.budget import REFERENCE, Budget
 from hwmpq.allocate.ilp import ILP
 from hwmpq.allocate.problem import Rules, build_problem
-from hwmpq.allocate.ties import Tie
+from hwmpq.allocate.ties import Groups
 from hwmpq.cost.activation_cuts import ActivationCuts
 from hwmpq.cost.table import CostTable
 from hwmpq.precision import Precision
@@ -22,7 +22,7 @@ def allocate(
     *,
     reference: Precision = REFERENCE,
     fixed: Mapping[str, Precision] | None = None,
-    groups: Sequence[Tie | Sequence[str]] | None = None,
+    groups: Groups = (),
     candidates: Sequence[Precision] | None = None,
     minimum: Mapping[str, Precision] | None = None,
     forbidden: Mapping[str, Sequence[Precision]] | None = None,
@@ -38,11 +38,12 @@ def allocate(
         budget: hard limits.
         reference: the uniform precision that relative limits refer to.
         fixed: pins by layer name or glob pattern.
-        groups: ties; plain names share the activations that they read.
+        groups: what shares bits: a workload's quantisation groups, ties, or plain names of layers
+            that share the activations they read.
         candidates: precisions that layers without a pin may take; all columns by default.
         minimum: fewest bits by layer name or pattern, such as 4/4 for depthwise layers.
         forbidden: precisions that a layer must not take, by name or pattern.
-        cuts: live activations of the workload, needed to limit their peak.
+        cuts: live activations (`hwmpq.cost.activation_cuts`), needed to limit their peak.
         interactions: quadratic terms; none by default.
         allocator: who solves; exact by default.
 
@@ -62,7 +63,7 @@ def allocate(
             fixed=fixed or {},
             minimum=minimum or {},
             forbidden=forbidden or {},
-            groups=tuple(groups or ()),
+            groups=groups,
         ),
         cuts=cuts,
         interactions=interactions,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from hwmpq.errors import BudgetError
+from hwmpq.workload.groups import QuantizationGroups
 
 Shared: TypeAlias = Literal["weights", "activations", "both"]
 
@@ -33,7 +34,11 @@ class Tie:
             raise BudgetError(msg)
 
 
-def as_ties(groups: Iterable[Tie | Sequence[str]]) -> tuple[Tie, ...]:
+Groups: TypeAlias = QuantizationGroups | Sequence[Tie | Sequence[str]]
+"""Layers that share bits: a workload's, or stated outright."""
+
+
+def as_ties(groups: Groups) -> tuple[Tie, ...]:
     """Read groups; plain names share the width of the activations that they read.
 
     A group of one layer ties nothing and is left out.
@@ -41,6 +46,12 @@ def as_ties(groups: Iterable[Tie | Sequence[str]]) -> tuple[Tie, ...]:
     >>> as_ties([("conv1", "downsample"), ("fc",)])
     (Tie(layers=('conv1', 'downsample'), shared='activations'),)
     """
+    if isinstance(groups, QuantizationGroups):
+        return (
+            *(Tie(group, "activations") for group in groups.activations),
+            *(Tie(group, "weights") for group in groups.weights),
+            *(Tie(group, "both") for group in groups.repeated),
+        )
     ties = []
     for group in groups:
         if isinstance(group, Tie):
@@ -82,3 +93,13 @@ def weight_classes(layers: Sequence[str], ties: Iterable[Tie]) -> tuple[int, ...
 def activation_classes(layers: Sequence[str], ties: Iterable[Tie]) -> tuple[int, ...]:
     """For each layer, the first layer that has the same activation bits."""
     return _classes(layers, [tie.layers for tie in ties if tie.shared != "weights"])
+
+
+def same_activation_bits(layers: Sequence[str], groups: Groups) -> dict[str, str]:
+    """For each layer, the first layer that has the same activation bits.
+
+    >>> same_activation_bits(["a", "b", "c"], [("a", "c")])
+    {'a': 'a', 'b': 'b', 'c': 'a'}
+    """
+    classes = activation_classes(layers, as_ties(groups))
+    return {layer: layers[first] for layer, first in zip(layers, classes, strict=True)}
