@@ -45,7 +45,7 @@ bench: $(STAMP) ## time the hot paths, as ratios side by side
 	$(BIN)/python -m pytest -q -p no:cacheprovider --benchmark-columns=min,median,rounds tests/benchmarks
 
 docs: $(STAMP) ## rewrite the generated pages
-	$(BIN)/python -m hwmpq.testing.validation docs/validation.md
+	HWMPQ_WRITE_VALIDATION=1 $(BIN)/python -m pytest -q tests/reference
 
 clean: ## remove the environment and build results
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

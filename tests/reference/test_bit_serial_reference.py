@@ -112,11 +112,20 @@ DPNN_128 = {"compute.rows": 8, "compute.tiles": 1}
         ("DPNN-128(", "dadiannao", DPNN_128, 5),
     ],
 )
-def test_stripes_and_dadiannao_take_the_cycles_of_dnnsim(pattern, name, overrides, count) -> None:
+def test_stripes_and_dadiannao_take_the_cycles_of_dnnsim(
+    pattern, name, overrides, count, publish
+) -> None:
     rows = rows_of(pattern)
     assert len(rows) == count
     figures = ours(load_accelerator(name, overrides), rows)
     assert differing(rows, figures, "compute_cycles").empty
+    publish(
+        "bit_serial",
+        f"DNNsim 4748a60, {pattern.partition('(')[0]} as `{name}`",
+        "compute cycles",
+        count,
+        "equal",
+    )
 
 
 @pytest.mark.parametrize(
@@ -131,7 +140,7 @@ def test_stripes_and_dadiannao_take_the_cycles_of_dnnsim(pattern, name, override
     ],
 )
 def test_dnnsim_moves_the_same_bits_when_words_are_as_wide_as_in_the_runs(
-    pattern, name, overrides
+    pattern, name, overrides, publish
 ) -> None:
     rows = rows_of(pattern)
     # 1 GiB buffers and 16-bit words, as the runs had.
@@ -144,6 +153,9 @@ def test_dnnsim_moves_the_same_bits_when_words_are_as_wide_as_in_the_runs(
     figures = ours(load_accelerator(name, roomy), rows)
     for column in ("dram_read_bits", "dram_write_bits", "ibuf_read_bits"):
         assert differing(rows, figures, column).empty, column
+    machine = f"DNNsim 4748a60, {pattern.partition('(')[0]} as `{name}`"
+    quantity = "DRAM and activation-buffer bits, 16-bit words and 1 GiB buffers"
+    publish("bit_serial", machine, quantity, len(rows), "equal")
 
 
 def test_shipped_buffers_fetch_every_operand_of_the_runs_once() -> None:
@@ -152,7 +164,7 @@ def test_shipped_buffers_fetch_every_operand_of_the_runs_once() -> None:
     assert differing(rows, figures, "dram_read_bits").empty
 
 
-def test_memory_bound_layers_take_the_time_of_dnnsim() -> None:
+def test_memory_bound_layers_take_the_time_of_dnnsim(publish) -> None:
     # DRAMSim2 is not reproduced: one effective bandwidth stands in for it. Rows that wait for
     # memory nearly all the time agree; where computing and transfers are of like size DNNsim
     # overlaps less and takes up to 2.9 times as long.
@@ -161,12 +173,18 @@ def test_memory_bound_layers_take_the_time_of_dnnsim() -> None:
     figures = ours(load_accelerator("stripes", {"behavior.data_width_bits": 16}), rows)
     ratio = figures.total_cycles / rows.total_cycles
     assert ratio.between(0.96, 1.04).all()
+    result = (
+        f"{ratio.min():.3f} to {ratio.max():.3f} of the simulator's; DRAMSim2 is one bandwidth"
+    )
+    publish("bit_serial", "DNNsim 4748a60, Stripes", "total cycles", len(rows), result)
 
 
 @pytest.mark.parametrize(
     ("pattern", "name", "count"), [("Loom1b-128(", "loom-1b", 35), ("Loom2b-128(", "loom-2b", 5)]
 )
-def test_loom_with_static_precisions_bounds_the_measured_cycles(pattern, name, count) -> None:
+def test_loom_with_static_precisions_bounds_the_measured_cycles(
+    pattern, name, count, publish
+) -> None:
     rows = rows_of(pattern)
     assert len(rows) == count
     ratio = rows.compute_cycles / ours(load_accelerator(name), rows).compute_cycles
@@ -175,6 +193,8 @@ def test_loom_with_static_precisions_bounds_the_measured_cycles(pattern, name, c
     # uniform 16-bit values leave the top bit unused.
     assert (ratio < 0.87).sum() == (1 if name == "loom-1b" else 0)
     assert ratio.min() > 0.81
+    result = f"upper bound; measured over ours {ratio.min():.3f} to {ratio.max():.3f}"
+    publish("bit_serial", f"DNNsim 4748a60, `{name}`", "compute cycles", count, result)
 
 
 def test_a_measured_fraction_brings_loom_to_the_measured_total() -> None:
@@ -187,15 +207,17 @@ def test_a_measured_fraction_brings_loom_to_the_measured_total() -> None:
 
 
 @pytest.mark.parametrize("instance", ["8x256x8", "10x256x10"])
-def test_bismo_rows_are_exact(instance: str) -> None:
+def test_bismo_rows_are_exact(instance: str, publish) -> None:
     rows = rows_of(f"BISMO {instance} ")
     assert len(rows) == 147
     figures = ours(load_accelerator(f"bismo-{instance}"), rows)
     for column in ("compute_cycles", "total_cycles", "dram_read_bits", "dram_write_bits"):
         assert differing(rows, figures, column).empty, column
+    machine = f"equations of EECS-NTNU/bismo, {instance}"
+    publish("bismo", machine, "compute and total cycles, DRAM bits", len(rows), "equal")
 
 
-def test_bismo_16x256x16_rows_are_exact_in_cycles_and_bits() -> None:
+def test_bismo_16x256x16_rows_are_exact_in_cycles_and_bits(publish) -> None:
     rows = rows_of("BISMO 16x256x16 ")
     assert len(rows) == 147
     accelerator = load_accelerator("bismo-16x256x16")
@@ -206,6 +228,10 @@ def test_bismo_16x256x16_rows_are_exact_in_cycles_and_bits() -> None:
     waiting = {"behavior.fetched_rows": "padded", "behavior.result_write": "streamed"}
     figures = ours(load_accelerator("bismo-16x256x16", waiting), rows)
     assert differing(rows, figures, "total_cycles").empty
+    machine = "equations of EECS-NTNU/bismo, 16x256x16"
+    publish("bismo", machine, "compute cycles, DRAM bits", len(rows), "equal")
+    quantity = "total cycles, with padded fetches and streamed results"
+    publish("bismo", machine, quantity, len(rows), "equal")
 
 
 @cache
@@ -229,19 +255,26 @@ needs_haq = pytest.mark.skipif(
 
 
 @needs_haq
-def test_haq_table_is_bounded_from_below_on_every_entry() -> None:
+def test_haq_table_is_bounded_from_below_on_every_entry(publish) -> None:
     theirs, mine = haq_table()
     assert theirs.shape == (53, 64)
     assert (mine <= theirs).all()
-    assert np.median(theirs / mine) < 1.023
+    ratio = theirs / mine
+    assert np.median(ratio) < 1.023
+    result = f"lower bound; table over ours median {np.median(ratio):.3f}, most {ratio.max():.3f}"
+    publish("bismo", "HAQ latency table (third party)", "cycles", theirs.size, result)
 
 
 @needs_haq
-def test_haq_network_totals_are_close() -> None:
+def test_haq_network_totals_are_close(publish) -> None:
     theirs, mine = haq_table()
     gap = (1 - mine.sum(0) / theirs.sum(0)).reshape(8, 8)
     assert gap[:, 3:].max() < 0.03
     assert gap[:, :3].max() < 0.10
+    reference = "HAQ latency table (third party)"
+    for span, entries in (("4 to 8", gap[:, 3:]), ("1 to 3", gap[:, :3])):
+        quantity = f"network totals, activations of {span} bits"
+        publish("bismo", reference, quantity, entries.size, f"at most {entries.max():.1%} below")
 
 
 @needs_haq
@@ -281,10 +314,11 @@ def test_haq_table_as_a_measured_table_prices_mobilenet_v2(tmp_path: Path) -> No
     assert totals.tolist() == [15716150, 31232558, 20044617, 39624933]
 
 
-def test_unpu_rows_are_exact() -> None:
+def test_unpu_rows_are_exact(publish) -> None:
     rows = rows_of("UNPU peak")
     assert len(rows) == 105
     assert differing(rows, ours(load_accelerator("unpu"), rows), "compute_cycles").empty
+    publish("unpu", "peak rates of the abstract", "compute cycles", len(rows), "equal")
 
 
 # The bit-parallel FP16 baseline of the runs: one product an element, one cycle, 768 elements.
@@ -299,7 +333,7 @@ FP16 = {
 @pytest.mark.parametrize(
     ("pattern", "overrides", "count"), [("BitMoD ", {}, 24), ("FP16 baseline", FP16, 12)]
 )
-def test_bitmod_rows_are_exact(pattern, overrides, count) -> None:
+def test_bitmod_rows_are_exact(pattern, overrides, count, publish) -> None:
     rows = rows_of(pattern)
     assert len(rows) == count
     figures = ours(load_accelerator("bitmod", overrides), rows)
@@ -308,6 +342,9 @@ def test_bitmod_rows_are_exact(pattern, overrides, count) -> None:
     for column in ("compute_cycles", "total_cycles", "dram_read_bits"):
         assert differing(rows, figures, column).empty, column
     np.testing.assert_allclose(figures.E_dram_nJ, rows.E_dram_nJ, rtol=1e-6)
+    machine = f"BitMoD-HPCA-25 e445a5f, {pattern.strip()}"
+    quantity = "compute and total cycles, DRAM bits and energy"
+    publish("bitmod", machine, quantity, count, "equal")
 
 
 # Of these layers BitSim decides by the layer before it in its list whether inputs come from DRAM;
@@ -317,7 +354,7 @@ def test_bitmod_rows_are_exact(pattern, overrides, count) -> None:
 BITSIM_NEIGHBOURS = {"layer2.0.conv2", "layer2.0.downsample", "layer2.1.conv1"}
 
 
-def test_bitsim_stripes_rows() -> None:
+def test_bitsim_stripes_rows(publish) -> None:
     rows = rows_of("BitSim")
     assert len(rows) == 147
     figures = ours(load_accelerator("stripes-bitsim"), rows)
@@ -328,6 +365,14 @@ def test_bitsim_stripes_rows() -> None:
     assert set(differing(rows, figures, "total_cycles").layer) == {"layer2.0.downsample"}
     np.testing.assert_allclose(figures.E_core_nJ, rows.E_core_nJ, rtol=1e-9)
     np.testing.assert_allclose(figures.E_sram_nJ, rows.E_sram_nJ, rtol=1e-3)
+    machine = "BitSim 6845fad, Stripes"
+    publish("bitsim_stripes", machine, "compute cycles", len(rows), "equal")
+    other = "equal; the rest are three layers whose input BitSim takes from the wrong neighbour"
+    for column, quantity in (("total_cycles", "total cycles"), ("dram_read_bits", "DRAM bits")):
+        same = len(rows) - len(differing(rows, figures, column))
+        publish("bitsim_stripes", machine, quantity, len(rows), f"{same} {other}")
+    error = (figures.E_sram_nJ / rows.E_sram_nJ - 1).abs().max()
+    publish("bitsim_stripes", machine, "SRAM energy", len(rows), f"within {error:.2%}")
 
 
 def test_bitsim_network_totals() -> None:
