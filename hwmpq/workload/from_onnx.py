@@ -33,6 +33,9 @@ class _OnnxGraph:
         self.unpriced: list[str] = []
         self.problems: list[str] = []
         self.values: dict[str, Value] = {}
+        self.stored: set[str] = set()
+        self.leaves: set[str] = set()
+        self.labels: dict[str, str] = {}
         self.numbers: dict[str, float] = {}
         self.helper = onnx.helper
         self.arrays = onnx.numpy_helper
@@ -86,8 +89,10 @@ class _OnnxGraph:
             return node.name
         if path in self.leaves:
             return path
-        label = self.labels.get(node.outputs[0], node.op.lower())
-        return f"{path}.{label}".lstrip(".")
+        product = self.labels.get(node.outputs[0])
+        if product:
+            return f"{path or 'attention'}.{product}"
+        return f"{path}.{node.op.lower()}".lstrip(".")
 
     def weight_name(self, node: OnnxNode, weight: Value) -> str:
         """The weight's module, else the scope that the exporter noted, else the node's name."""

@@ -148,7 +148,7 @@ def test_files_that_say_too_little_or_too_much(tmp_path: Path, text: str, messag
 
 
 def test_an_empty_list_of_layers(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="layers .line 2.: .* at least 1 item"):
+    with pytest.raises(SpecError, match=r"layers .line 2.: .* at least 1 item"):
         load_workload(write(tmp_path, "name: x\nlayers: []\n"))
 
 
