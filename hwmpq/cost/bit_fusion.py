@@ -21,7 +21,7 @@ from hwmpq.accelerator.spec import Accelerator
 from hwmpq.cost import base
 from hwmpq.cost.base import FloatArray, IntArray, LayerCosts, ceil_div
 from hwmpq.cost.bit_fusion_array import Fusion, Steps, fusion_classes
-from hwmpq.cost.bit_fusion_energy import INNER_ORDERS, buffer_accesses, energy
+from hwmpq.cost.bit_fusion_energy import INNER_ORDERS, buffer_accesses, energy, inner_accesses
 from hwmpq.cost.bit_fusion_layer import Buffers, TiledLayer
 from hwmpq.cost.bit_fusion_search import Choice, search
 from hwmpq.cost.bit_fusion_spec import BitFusionArray, BitFusionBehavior
@@ -134,7 +134,8 @@ class BitFusion:
         except UnsupportedError as error:
             msg = f"layer '{layer.name}' on '{accelerator.name}': {error}"
             raise UnsupportedError(msg) from error
-        accesses = buffer_accesses(tiled, choice.candidates, choice.traffic)
+        inner = inner_accesses(tiled, choice.candidates)
+        accesses = buffer_accesses(inner, choice.traffic)
         parts = energy(tiled, choice.traffic, accesses, accelerator)
         names = {name: getattr(tiled.buffers, name).name for name in accesses.reads}
         traffic, groups = choice.traffic, nest.groups
@@ -153,7 +154,7 @@ class BitFusion:
             utilization=useful,
             compute_bound_cycles=bound,
             compulsory_dram_bits=compulsory_bits(layer, weights, activations, behavior),
-            mapping=_texts(tiled, choice, accesses.order),
+            mapping=_texts(tiled, choice, inner.order),
         )
 
 

@@ -20,18 +20,49 @@ INNER_ORDERS: Final = ("input_stationary", "output_stationary", "weight_stationa
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class InnerAccesses:
+    """Bits between the array and its buffers; every array is ``[candidates]``.
+
+    Attributes:
+        inputs: read from the input buffer.
+        weights: read from the weight buffer.
+        outputs: read from the output buffer, and as many written to it.
+        order: index of the inner order in `INNER_ORDERS`.
+    """
+
+    inputs: IntArray
+    weights: IntArray
+    outputs: IntArray
+    order: IntArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class BufferAccesses:
     """Bits through the ports of the buffers, fills from DRAM and drains to it included.
 
     Attributes:
         reads: by buffer: weight, input, output.
         writes: by buffer.
-        order: index of the inner order in `INNER_ORDERS`, ``[candidates]``.
     """
 
     reads: Mapping[str, IntArray]
     writes: Mapping[str, IntArray]
-    order: IntArray
+
+
+def buffer_accesses(inner: InnerAccesses, traffic: Traffic) -> BufferAccesses:
+    """Accesses of chosen candidates."""
+    return BufferAccesses(
+        reads={
+            "weight": inner.weights,
+            "input": inner.inputs,
+            "output": traffic.drains + inner.outputs,
+        },
+        writes={
+            "weight": traffic.weights,
+            "input": traffic.inputs,
+            "output": traffic.fills + inner.outputs,
+        },
+    )
 
 
 def _padded_bits(layer: TiledLayer, candidates: Candidates, grid: TileGrid) -> IntArray:
@@ -95,38 +126,40 @@ def _exchanged(
     )
 
 
-def buffer_accesses(layer: TiledLayer, candidates: Candidates, traffic: Traffic) -> BufferAccesses:
-    """Accesses to the buffers, under the inner order that the behavior asks for."""
+def inner_accesses(layer: TiledLayer, candidates: Candidates) -> InnerAccesses:
+    """What the array exchanges with its buffers, in the inner order that the behavior asks for."""
     grid = TileGrid(layer.grid.extents, layer.grid.sizes[:, candidates.tiling], layer.grid.used)
     inputs, weights, outputs = _exchanged(layer, candidates, grid)
     rule = layer.behavior.inner_order
     if rule == "least_bits":
         order = np.argmin(_padded_bits(layer, candidates, grid), axis=0)
     elif rule == "least_energy":
-        memory = layer.buffers
-        both_ways = memory.output.read_energy_pj_per_bit + memory.output.write_energy_pj_per_bit
-        cost = (
-            inputs * memory.input.read_energy_pj_per_bit
-            + weights * memory.weight.read_energy_pj_per_bit
-            + outputs * both_ways
-        )
-        order = np.argmin(cost, axis=0)
+        order = np.argmin(_exchange_energy(layer, inputs, weights, outputs), axis=0)
     else:
         order = np.full(len(candidates), INNER_ORDERS.index(rule), dtype=np.int64)
     chosen = (order, np.arange(len(candidates)))
-    return BufferAccesses(
-        reads={
-            "weight": weights[chosen],
-            "input": inputs[chosen],
-            "output": traffic.drains + outputs[chosen],
-        },
-        writes={
-            "weight": traffic.weights,
-            "input": traffic.inputs,
-            "output": traffic.fills + outputs[chosen],
-        },
-        order=order.astype(np.int64),
+    return InnerAccesses(inputs[chosen], weights[chosen], outputs[chosen], order.astype(np.int64))
+
+
+def _exchange_energy(
+    layer: TiledLayer, inputs: IntArray, weights: IntArray, outputs: IntArray
+) -> FloatArray:
+    memory = layer.buffers
+    both_ways = memory.output.read_energy_pj_per_bit + memory.output.write_energy_pj_per_bit
+    cost: FloatArray = (
+        weights * memory.weight.read_energy_pj_per_bit
+        + inputs * memory.input.read_energy_pj_per_bit
+        + outputs * both_ways
     )
+    return cost
+
+
+def _array_energy(layer: TiledLayer, traffic: Traffic) -> FloatArray:
+    array = layer.steps.array
+    core = array.rows * array.columns * array.energy_pj_per_unit_cycle
+    stalled = traffic.cycles - traffic.compute_cycles
+    cost: FloatArray = traffic.compute_cycles * core
+    return cost + stalled * (core * array.stall_energy_fraction)
 
 
 def energy(
@@ -138,10 +171,7 @@ def energy(
     energy of the array, plus bits times energy per bit for every buffer and DRAM; idle cycles and
     leakage are ours.
     """
-    array = layer.steps.array
-    core = array.rows * array.columns * array.energy_pj_per_unit_cycle
-    stalled = (traffic.cycles - traffic.compute_cycles) * (core * array.stall_energy_fraction)
-    parts: dict[str, FloatArray] = {"compute": traffic.compute_cycles * core + stalled}
+    parts: dict[str, FloatArray] = {"compute": _array_energy(layer, traffic)}
     for name in ("weight", "input", "output"):
         memory = getattr(layer.buffers, name)
         parts[f"sram.{memory.name}"] = (
@@ -155,3 +185,23 @@ def energy(
     )
     parts["leakage"] = leakage_energy_pj(accelerator, traffic.cycles)
     return parts
+
+
+def total_energy(
+    layer: TiledLayer, inner: InnerAccesses, traffic: Traffic, accelerator: Accelerator
+) -> FloatArray:
+    """The sum of `energy` over its components, ``[candidates]`` or ``[candidates, orders]``."""
+    memory, dram = layer.buffers, accelerator.dram
+    fetched = (
+        (traffic.weights, memory.weight.write_energy_pj_per_bit),
+        (traffic.inputs, memory.input.write_energy_pj_per_bit),
+        (traffic.fills, memory.output.write_energy_pj_per_bit),
+    )
+    cost = _array_energy(layer, traffic)
+    for bits, per_bit in fetched:
+        cost = cost + bits * (per_bit + dram.read_energy_pj_per_bit)
+    cost = cost + traffic.drains * memory.output.read_energy_pj_per_bit
+    cost = cost + traffic.written * dram.write_energy_pj_per_bit
+    cost = cost + leakage_energy_pj(accelerator, traffic.cycles)
+    exchanged = _exchange_energy(layer, inner.inputs, inner.weights, inner.outputs)
+    return cost + exchanged.reshape(-1, *[1] * (cost.ndim - 1))

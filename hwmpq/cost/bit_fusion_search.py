@@ -15,7 +15,7 @@ import numpy as np
 
 from hwmpq.accelerator.spec import Accelerator
 from hwmpq.cost.base import FloatArray, IntArray
-from hwmpq.cost.bit_fusion_energy import buffer_accesses, energy
+from hwmpq.cost.bit_fusion_energy import inner_accesses, total_energy
 from hwmpq.cost.bit_fusion_layer import Candidates, TiledLayer, Traffic
 from hwmpq.cost.tiling import LOOP_ORDERS, BoolArray, distinct_orders
 from hwmpq.errors import UnsupportedError
@@ -94,12 +94,11 @@ class _Search:
     slack: float
 
     def energy(self, candidates: Candidates, traffic: Traffic) -> FloatArray:
-        accesses = buffer_accesses(self.layer, candidates, traffic)
-        parts = energy(self.layer, traffic, accesses, self.accelerator)
-        return np.asarray(sum(parts.values(), np.zeros(len(candidates))), dtype=np.float64)
+        inner = inner_accesses(self.layer, candidates)
+        return total_energy(self.layer, inner, traffic, self.accelerator)
 
     def evaluate(self, candidates: Candidates) -> Choice:
-        """The best loop orders of candidates, at least the best of each precision."""
+        """The best of each precision among some candidates, each in its best loop order."""
         orders = [LOOP_ORDERS[rank] for rank in self.ranks]
         ranks = np.array(self.ranks, dtype=np.int64)
         step = max(1, _BLOCK // len(orders))
@@ -107,12 +106,12 @@ class _Search:
         for start in range(0, len(candidates), step):
             block = candidates.take(slice(start, start + step))
             traffic = self.layer.traffic(block, orders)
-            fewest = np.full(int(block.precision.max()) + 1, _NEVER)
-            np.minimum.at(fewest, block.precision, traffic.cycles.min(axis=1))
-            tied = np.nonzero(traffic.cycles == fewest[block.precision][:, None])
-            chosen, moved = block.take(tied[0]), traffic.take(tied)
-            cost = self.energy(chosen, moved)
-            found.append(Choice(chosen, ranks[tied[1]], moved, cost).best())
+            fewest = traffic.cycles.min(axis=1, keepdims=True)
+            cost = self.energy(block, traffic)
+            column = np.argmin(np.where(traffic.cycles == fewest, cost, np.inf), axis=1)
+            chosen = (np.arange(len(block)), column)
+            choice = Choice(block, ranks[column], traffic.take(chosen), cost[chosen])
+            found.append(choice.best())
         return _join(found).best()
 
     def run(self, every: Candidates, tilings: int) -> Choice:
