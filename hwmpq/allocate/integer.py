@@ -211,7 +211,7 @@ def search(
         solver = cp_model.CpSolver()
         solver.parameters.num_workers = effort.workers
         solver.parameters.random_seed = effort.seed
-        # multiple-choice rows and knapsacks live on their linear relaxation: twice as fast with all
+        # knapsacks of many choices live on their linear relaxation
         solver.parameters.linearization_level = 2
         solver.parameters.max_time_in_seconds = max(deadline - time.monotonic(), 0.01)
         solver.parameters.max_deterministic_time = work
