@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import pandas as pd
 import typer
+from rich.table import Table
 
+from hwmpq.accelerator.area import area_mm2, equal_area_factors
+from hwmpq.accelerator.families import mixing_warnings
 from hwmpq.accelerator.loader import load_accelerator
 from hwmpq.accelerator.spec import Accelerator
 from hwmpq.allocate.policy import read_policy
@@ -22,14 +26,15 @@ from hwmpq.cli.options import (
     WorkloadName,
     parse_assignments,
 )
-from hwmpq.cli.output import note, print_json, show
-from hwmpq.cost.summary import evaluation_as_json
+from hwmpq.cli.output import note, print_json, show, table
+from hwmpq.cost.summary import bound_ratio, evaluation_as_json, totals
 from hwmpq.cost.table import CostTable, cost_table
 from hwmpq.errors import BudgetError
 from hwmpq.files import write_atomic
 from hwmpq.precision import Assignment, Precision
 from hwmpq.report.html import write_evaluation_report
 from hwmpq.report.text import evaluation_summary
+from hwmpq.units import format_energy, format_seconds
 from hwmpq.workload.graph import Workload
 from hwmpq.workload.loader import load_workload
 
@@ -47,18 +52,45 @@ def _evaluate_one(
         assignment: Assignment = read_policy(policy, names)
         return cost_table(workload, accelerator, sorted(set(assignment.values()))), assignment
     wanted = accelerator.supported if all_precisions else (uniform,)
-    table = cost_table(workload, accelerator, wanted)
+    costs = cost_table(workload, accelerator, wanted)
     shown = uniform if uniform in wanted else wanted[-1]
-    return table, table.uniform(shown)
+    return costs, costs.uniform(shown)
 
 
 def _write_csv(file: Path, tables: list[CostTable], policy: Assignment | None) -> None:
-    frames = [table.to_pandas(policy) for table in tables]
+    frames = [costs.to_pandas(policy) for costs in tables]
     if len(tables) > 1:
-        for frame, table in zip(frames, tables, strict=True):
-            frame["accelerator"] = table.accelerator
+        for frame, costs in zip(frames, tables, strict=True):
+            frame["accelerator"] = costs.accelerator
     joined = pd.concat(frames) if len(frames) > 1 else frames[0]
     write_atomic(file, lambda part: joined.to_csv(part, index=False))
+
+
+def _comparison(
+    tables: Sequence[CostTable],
+    assignments: Sequence[Assignment],
+    machines: Sequence[Accelerator],
+    factors: Sequence[float],
+) -> Table:
+    """Network totals side by side; with factors, also the latency at the first one's area."""
+    rows = []
+    for index, machine in enumerate(machines):
+        found = totals(tables[index], assignments[index])
+        seconds = found["latency_cycles"] / machine.clock_hz
+        ratio = bound_ratio(found["latency_cycles"], found["latency_bound_cycles"])
+        area = area_mm2(machine).total_mm2
+        row = [
+            machine.name,
+            format_seconds(seconds),
+            format_energy(found["energy_pj"]),
+            "-" if ratio is None else f"{ratio:.3g}",
+            "unknown" if area is None else f"{area:.4g}",
+        ]
+        rows.append([*row, format_seconds(seconds / factors[index])] if factors else row)
+    columns = ["accelerator", ">latency", ">energy", ">times the bound", ">area mm2"]
+    return table(
+        "Side by side", [*columns, ">latency at equal area"] if factors else columns, rows
+    )
 
 
 def evaluate(
@@ -72,6 +104,10 @@ def evaluate(
     ] = None,
     all_precisions: Annotated[
         bool, typer.Option("--all-precisions", help="Every pair that the accelerator runs.")
+    ] = False,
+    equal_area: Annotated[
+        bool,
+        typer.Option("--equal-area", help="Also compare at the area of the first accelerator."),
     ] = False,
     overrides: Set = None,
     batch: Batch = 1,
@@ -92,7 +128,7 @@ def evaluate(
     network = load_workload(workload, batch=batch, exempt=tuple(exempt or ()))
     uniform = Precision(weight_bits, activation_bits)
     results = [_evaluate_one(network, m, uniform, policy, all_precisions) for m in machines]
-    tables = [table for table, _ in results]
+    tables = [priced for priced, _ in results]
     assignments = [assignment for _, assignment in results]
     if csv is not None:
         _write_csv(csv, tables, assignments[0] if policy is not None else None)
@@ -101,15 +137,23 @@ def evaluate(
         if report is not None
         else None
     )
+    factors = equal_area_factors(machines) if equal_area else ()
     if as_json:
         found: list[Any] = [
-            evaluation_as_json(table, assignment, machine, network)
-            for (table, assignment), machine in zip(results, machines, strict=True)
+            evaluation_as_json(costs, assignment, machine, network)
+            for (costs, assignment), machine in zip(results, machines, strict=True)
         ]
+        for body, factor in zip(found, factors, strict=False):
+            body["equal_area_factor"] = factor
+            body["totals"]["latency_s_at_equal_area"] = body["totals"]["latency_s"] / factor
         print_json(found[0] if len(found) == 1 else {"evaluations": found})
         return
-    for (table, assignment), machine in zip(results, machines, strict=True):
-        show(*evaluation_summary(table, assignment, machine))
+    for (costs, assignment), machine in zip(results, machines, strict=True):
+        show(*evaluation_summary(costs, assignment, machine))
+    if len(machines) > 1:
+        show(_comparison(tables, assignments, machines, factors))
+    for warning in dict.fromkeys(text for m in machines for text in mixing_warnings(m)):
+        note(f"note: {warning}")
     if network.unpriced:
         note(f"not priced, as asked: {', '.join(network.unpriced)}")
     for file in filter(None, (csv, page)):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from hwmpq.accelerator.area import area_mm2
+from hwmpq.accelerator.families import mixing_warnings
 from hwmpq.accelerator.spec import Accelerator
+from hwmpq.cost.memory import peak_activation
 from hwmpq.cost.table import CostTable
 from hwmpq.precision import Assignment
 from hwmpq.workload.graph import Workload
@@ -58,6 +61,7 @@ def evaluation_as_json(
     layers = rows.to_dict(orient="records")
     for row in layers:
         row["bound_ratio"] = bound_ratio(row["latency_cycles"], row["latency_bound_cycles"])
+    area = area_mm2(accelerator)
     return {
         "workload": workload.name,
         "batch": workload.batch,
@@ -67,7 +71,10 @@ def evaluation_as_json(
             **found,
             "latency_s": found["latency_cycles"] / accelerator.clock_hz,
             "bound_ratio": bound_ratio(found["latency_cycles"], found["latency_bound_cycles"]),
+            "peak_activation_memory_bits": peak_activation(workload, assignment, accelerator).bits,
         },
+        "area_mm2": {"total": area.total_mm2, **area.components},
+        "warnings": list(mixing_warnings(accelerator)),
         "unpriced": list(workload.unpriced),
         "inputs": dict(table.meta),
         "sources": dict(accelerator.provenance),

@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 
 from hwmpq import registry
 from hwmpq.accelerator.spec import Accelerator
-from hwmpq.cost.base import CostModel, FloatArray, IntArray, LayerCosts, NumberArray
+from hwmpq.cost.base import CostModel, IntArray, NumberArray
+from hwmpq.cost.columns import check_columns, layer_columns
 from hwmpq.cost.vector import vector_cost
 from hwmpq.errors import Problem, SpecError, UnsupportedError
 from hwmpq.precision import Assignment, Precision
@@ -220,86 +221,6 @@ class CostTable:
         )
 
 
-def _group_energy(costs: LayerCosts) -> dict[str, FloatArray]:
-    """Energy by group; what is neither sram, dram nor leakage counts as compute."""
-    zero: FloatArray = np.zeros(len(costs.compute_cycles), dtype=np.float64)
-    groups: dict[str, FloatArray] = dict.fromkeys(("compute", "sram", "dram", "leakage"), zero)
-    for component, values in costs.energy_pj.items():
-        head = component.partition(".")[0]
-        group = head if head in groups else "compute"
-        groups[group] = groups[group] + values
-    return groups
-
-
-def _sum(
-    parts: Mapping[str, Any], dtype: type[np.int64] | type[np.float64], size: int
-) -> NumberArray:
-    """Sum of named arrays ``[precisions]``."""
-    total: NumberArray = np.zeros(size, dtype=dtype)
-    for part in parts.values():
-        total = total + part
-    return total
-
-
-def latency_bound_cycles(costs: LayerCosts, bandwidth_bits_per_cycle: float) -> IntArray:
-    """Lower bound of a layer's latency, ``[precisions]``: busy units or a busy DRAM port.
-
-    Equation: ``max(compute_bound, ceil(compulsory_dram_bits / bandwidth))``, unless the model
-    states its own.
-    """
-    if costs.latency_bound_cycles is not None:
-        return costs.latency_bound_cycles
-    transfer = np.ceil(costs.compulsory_dram_bits / bandwidth_bits_per_cycle).astype(np.int64)
-    bound: IntArray = np.maximum(costs.compute_bound_cycles, transfer)
-    return bound
-
-
-def _layer_columns(
-    layer: Layer, costs: LayerCosts, precisions: Sequence[Precision], accelerator: Accelerator
-) -> dict[str, NumberArray]:
-    weights = np.array([p.weight_bits for p in precisions], dtype=np.int64)
-    activations = np.array([p.activation_bits for p in precisions], dtype=np.int64)
-    if not isinstance(layer, MULTIPLY_LAYERS):
-        # the vector unit keeps its own width, whatever the columns say
-        weights = activations = np.full_like(weights, accelerator.vector.element_bits)
-    groups = _group_energy(costs)
-    moving = layer.input_elements + layer.output_elements
-    columns: dict[str, NumberArray] = {
-        "compute_cycles": costs.compute_cycles,
-        "stall_cycles": costs.stall_cycles,
-        "latency_cycles": costs.compute_cycles + costs.stall_cycles,
-        "dram_read_bits": costs.dram_read_bits,
-        "dram_write_bits": costs.dram_write_bits,
-        "sram_read_bits": _sum(costs.sram_read_bits, np.int64, len(weights)),
-        "sram_write_bits": _sum(costs.sram_write_bits, np.int64, len(weights)),
-        "weight_memory_bits": layer.weight_elements * weights,
-        "activation_memory_bits": moving * activations,
-        "energy_pj": _sum(groups, np.float64, len(weights)),
-        **{f"energy_{group}_pj": values for group, values in groups.items()},
-        "utilization": costs.utilization,
-        "bops": layer.macs * weights * activations,
-        "compute_bound_cycles": costs.compute_bound_cycles,
-        "compulsory_dram_bits": costs.compulsory_dram_bits,
-        "latency_bound_cycles": latency_bound_cycles(
-            costs, accelerator.dram.bandwidth_bits_per_cycle
-        ),
-    }
-    columns |= {f"sram_read_bits.{name}": bits for name, bits in costs.sram_read_bits.items()}
-    columns |= {f"sram_write_bits.{name}": bits for name, bits in costs.sram_write_bits.items()}
-    columns |= {f"energy_pj.{name}": energy for name, energy in costs.energy_pj.items()}
-    return columns
-
-
-def _check(layer: Layer, columns: Mapping[str, NumberArray], accelerator: str) -> None:
-    for name, values in columns.items():
-        if not np.all(np.isfinite(values)) or np.any(values < 0):
-            msg = (
-                f"the cost model of '{accelerator}' gave {name} = {values.tolist()} for layer "
-                f"'{layer.name}'; costs must be finite and not negative"
-            )
-            raise UnsupportedError(msg)
-
-
 def _stack(rows: Sequence[NumberArray]) -> NumberArray:
     stacked: NumberArray = np.stack(rows)
     return stacked
@@ -319,7 +240,7 @@ def cost_table(
         raise UnsupportedError(msg)
     accelerator.require(wanted)
     model: CostModel = registry.resolve("cost", accelerator.architecture)
-    # A model that prices layers by name or position, such as a measured table, binds to a workload.
+    # A model that prices layers by name or position (a measured table) binds to the workload.
     bind = getattr(model, "bind", None)
     if bind is not None:
         model = bind(workload, accelerator)
@@ -336,8 +257,8 @@ def cost_table(
             else:
                 msg = f"layer '{layer.name}' ({layer.op}) has no price on '{accelerator.name}'"
                 raise UnsupportedError(msg)
-            columns = _layer_columns(layer, costs, wanted, accelerator)
-            _check(layer, columns, accelerator.name)
+            columns = layer_columns(layer, costs, wanted, accelerator)
+            check_columns(layer, columns, accelerator.name)
             seen[key] = (columns, costs.mapping)
         rows.append(seen[key][0])
         mappings.append(seen[key][1])
