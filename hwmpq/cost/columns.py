@@ -1,4 +1,4 @@
-"""From one layer's costs to the columns of the cost table: sums, memory, bit operations, bounds."""
+"""From one layer's costs to the columns of the cost table: sums, memory, bounds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hwmpq.cost.base import (
 )
 from hwmpq.errors import UnsupportedError
 from hwmpq.precision import Precision
-from hwmpq.workload.layer import Layer
+from hwmpq.workload.layer import MULTIPLY_LAYERS, Layer
 
 
 def _group_energy(costs: LayerCosts) -> dict[str, FloatArray]:

@@ -150,8 +150,8 @@ class CostTable:
     def to_pandas(self, assignment: Assignment | None = None) -> pd.DataFrame:
         """One row per layer and precision, with the CSV's columns.
 
-        With an assignment, one row per layer: at its chosen precision, or at the first column where
-        it has none to choose.
+        With an assignment, one row per layer: at its chosen precision, or at the first column
+        where it has none to choose.
         """
         count = len(self.precisions)
         frame: dict[str, Any] = {
