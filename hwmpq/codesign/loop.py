@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 
-from hwmpq.allocate.ilp import ILP
 from hwmpq.codesign.ablate import ablated
 from hwmpq.codesign.checkpoint import Checkpoint
 from hwmpq.codesign.record import RoundRecord
@@ -84,7 +83,7 @@ def _allocate(setting: Setting, stage: Stage, session: Session) -> bool:
     table = session.sensitivity(plan.question.candidates)
     table = ablated(table, setting.ablation, fixed=plan.question.fixed, seed=plan.seed)
     problem = plan.question.problem(table)
-    allocation = ILP(seed=plan.seed).solve(problem)
+    allocation = session.allocator(plan.seed).solve(problem)
     before = standing.assignment
     accepted = True
     if before:

@@ -14,9 +14,11 @@ from typing import Literal, Protocol, TypeAlias
 
 from torch import Tensor, nn
 
-from hwmpq.allocate.base import Resource
+from hwmpq.allocate.base import Allocator, Resource
+from hwmpq.allocate.ilp import ILP
 from hwmpq.cost.table import CostTable
 from hwmpq.data.base import Data
+from hwmpq.errors import TrainingError
 from hwmpq.precision import Assignment, Precision
 from hwmpq.quant.insert import QuantizedModel
 from hwmpq.sensitivity.base import SensitivityTable
@@ -57,6 +59,17 @@ class Schedule:
             "search": range(warm_up, last),
             "fine-tune": range(last, self.epochs),
         }[phase]
+
+
+def require_epochs(method: str, epochs: int, least: int) -> None:
+    """Check that a training is long enough.
+
+    Raises:
+        TrainingError: it is not.
+    """
+    if epochs < least:
+        msg = f"{method} needs at least {least} epochs, but got {epochs}; train longer"
+        raise TrainingError(msg)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -138,6 +151,10 @@ class Session(Hooks, ABC):
     @abstractmethod
     def sensitivity(self, precisions: Sequence[Precision]) -> SensitivityTable:
         """What the allocator minimises, from what was seen since the last allocation."""
+
+    def allocator(self, seed: int) -> Allocator:
+        """Who allocates: the exact solver."""
+        return ILP(seed=seed)
 
     def apply(self, assignment: Assignment) -> None:
         """Change bits in place and begin a new interval; float weights are kept."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +16,8 @@ from torch import Tensor, nn
 from hwmpq.errors import TrainingError
 from hwmpq.methods.base import Phase, Schedule, Session, Task
 from hwmpq.precision import Assignment, Precision
-from hwmpq.quant.base import FakeQuantizer
-from hwmpq.quant.insert import QuantizedModel, QuantizerPair, Site, insert_quantizers
-from hwmpq.quant.lsq import LsqQuantizer
-from hwmpq.quant.pact import PactQuantizer
-from hwmpq.quant.symmetric import SymmetricQuantizer
+from hwmpq.quant.insert import QuantizedModel, insert_quantizers
+from hwmpq.quant.pairs import symmetric_and_clip
 from hwmpq.sensitivity.base import SensitivityTable
 from hwmpq.sensitivity.bit_gradient import (
     BitGradientRecorder,
@@ -46,7 +43,6 @@ class BMPQ:
         scores: how bit gradients become sensitivities.
         narrow_bits: up to this width the weights' step follows their mean magnitude instead of
             their maximum, which would round nearly all of them to zero.
-        activations: quantiser of the activations.
     """
 
     warm_up: int | None = None
@@ -54,7 +50,6 @@ class BMPQ:
     frozen_share: float = 0.25
     scores: ScoreOptions = _SCORES
     narrow_bits: int = 2
-    activations: Literal["pact", "lsq"] = "pact"
 
     @property
     def name(self) -> str:
@@ -84,20 +79,8 @@ class BMPQ:
 
     def prepare(self, model: nn.Module, task: Task) -> Session:
         """Insert symmetric weight quantisers and clipped activations at the widest candidates."""
-        assignment = task.widest
-
-        def quantizers(site: Site) -> QuantizerPair:
-            bits = site.precision.activation_bits
-            weight = SymmetricQuantizer(site.precision.weight_bits, narrow_bits=self.narrow_bits)
-            activation: FakeQuantizer
-            if self.activations == "pact":
-                activation = PactQuantizer(bits, signed=site.signed_input)
-            else:
-                widths = {precision.activation_bits for precision in task.candidates}
-                activation = LsqQuantizer(widths, bits, signed=site.signed_input, per_sample=True)
-            return weight, activation
-
-        quantised = insert_quantizers(model, task.workload, assignment, quantizers)
+        quantizers = symmetric_and_clip(self.narrow_bits)
+        quantised = insert_quantizers(model, task.workload, task.widest, quantizers)
         return BMPQSession(quantised, task.workload, self.scores)
 
 

@@ -17,9 +17,8 @@ from torch import Tensor, nn
 
 from hwmpq.data.base import calibration_batches
 from hwmpq.precision import Precision
-from hwmpq.quant.insert import QuantizedModel, QuantizerPair, Site, insert_quantizers
-from hwmpq.quant.pact import PactQuantizer
-from hwmpq.quant.symmetric import SymmetricQuantizer
+from hwmpq.quant.insert import QuantizedModel, insert_quantizers
+from hwmpq.quant.pairs import symmetric_and_clip
 from hwmpq.sensitivity.base import SensitivityTable
 from hwmpq.workload.graph import Workload
 
@@ -236,7 +235,9 @@ class BitGradient:
             max(precision.activation_bits for precision in precisions),
         )
         start = {layer.name: widest for layer in workload.multiply_layers}
-        quantised = insert_quantizers(deepcopy(model).eval(), workload, start, _max_and_clip)
+        quantised = insert_quantizers(
+            deepcopy(model).eval(), workload, start, symmetric_and_clip()
+        )
         recorder = BitGradientRecorder(quantised, own_width=self.options.own_width)
         for inputs, labels in calibration_batches(
             data, batches=self.batches, batch_size=self.batch_size, seed=self.seed
@@ -246,11 +247,6 @@ class BitGradient:
             loss.backward()  # type: ignore[no-untyped-call]
             recorder.close_batch()
         return table_from_scores(recorder.scores, quantised, workload, precisions, self.options)
-
-
-def _max_and_clip(site: Site) -> QuantizerPair:
-    weight = SymmetricQuantizer(site.precision.weight_bits)
-    return weight, PactQuantizer(site.precision.activation_bits, signed=site.signed_input)
 
 
 METRIC = BitGradient()

@@ -1,0 +1,46 @@
+"""The usual pairs of quantisers for a layer's weight and input."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from hwmpq.precision import Precision
+from hwmpq.quant.insert import QuantizerFactory, QuantizerPair, Site
+from hwmpq.quant.lsq import LsqQuantizer
+from hwmpq.quant.pact import PactQuantizer
+from hwmpq.quant.symmetric import SymmetricQuantizer
+
+
+def symmetric_and_clip(narrow_bits: int = 0) -> QuantizerFactory:
+    """Weights whose step is a statistic, activations with a learned clipping level (PACT).
+
+    Args:
+        narrow_bits: up to this width the weights' step follows their mean magnitude.
+    """
+
+    def make(site: Site) -> QuantizerPair:
+        weight = SymmetricQuantizer(site.precision.weight_bits, narrow_bits=narrow_bits)
+        return weight, PactQuantizer(site.precision.activation_bits, signed=site.signed_input)
+
+    return make
+
+
+def learned_steps(candidates: Iterable[Precision]) -> QuantizerFactory:
+    """Learned steps (LSQ) for weights and activations, one per candidate width."""
+    widths: Sequence[Precision] = tuple(candidates)
+
+    def make(site: Site) -> QuantizerPair:
+        weight = LsqQuantizer(
+            (precision.weight_bits for precision in widths),
+            site.precision.weight_bits,
+            signed=True,
+        )
+        activation = LsqQuantizer(
+            (precision.activation_bits for precision in widths),
+            site.precision.activation_bits,
+            signed=site.signed_input,
+            per_sample=True,
+        )
+        return weight, activation
+
+    return make
