@@ -159,9 +159,7 @@ def compact(problem: AllocationProblem) -> Compact:
     tight = [
         index
         for index, (resource, costs) in enumerate(zip(problem.resources, sums, strict=True))
-        if math.fsum(np.where(allowed, costs, -math.inf).max(axis=1)) * (1 + 1e-9)
-        + resource.constant
-        > resource.limit
+        if _most(costs, allowed) > resource.limit - resource.constant
     ]
     kept = allowed.copy()
     for index in range(len(members) if plain else 0):
@@ -199,3 +197,11 @@ def _rest(resource: Resource) -> float:
     if resource.exact and isinstance(resource.constant, int) and math.isfinite(resource.limit):
         return math.floor(resource.limit) - resource.constant
     return resource.limit - resource.constant
+
+
+def _most(costs: IntArray | FloatArray, allowed: BoolArray) -> float:
+    """The most that a row can spend; where sums are rounded, a little more."""
+    if np.issubdtype(costs.dtype, np.integer):
+        least = np.iinfo(np.int64).min
+        return int(np.where(allowed, costs, least).max(axis=1).sum())
+    return math.fsum(np.where(allowed, costs, -math.inf).max(axis=1).tolist()) * (1 + 1e-9)

@@ -15,13 +15,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hwmpq.allocate.base import AllocationProblem, FloatArray, IntArray
+from hwmpq.allocate.base import AllocationProblem, BoolArray, FloatArray, IntArray
 from hwmpq.allocate.compact import Compact, compact
 from hwmpq.allocate.improve import improve
 from hwmpq.allocate.integer import Effort, search
 from hwmpq.allocate.relaxation import Relaxation, relax
 
 _GROWTH = 8
+_SHARP = 1e-12
+"""Relative gap that is nothing but rounding."""
 _MANY = 100
 """Layers from which on a good assignment is sought before the proof is tried."""
 
@@ -123,12 +125,19 @@ class _Search:
             outside = math.inf if keep.all() else floor + threshold
             self.lower = min(max(self.lower, min(outcome.bound, outside)), self.upper)
             complete = outcome.finished and bool(keep.all() or self.upper <= outside)
-            if complete or self.stop:
+            if self.stop or (complete and not self.blurred(keep, relaxation)):
                 return complete
-            if not outcome.finished and outcome.taken is None:
+            if not outcome.finished and (outcome.taken is None or keep.all()):
                 return False
             threshold = max(threshold * _GROWTH, relaxation.noise)
             self.refine(relaxation)
+
+    def blurred(self, keep: BoolArray, relaxation: Relaxation) -> bool:
+        """Whether choices that are now known to be useless kept the integers coarse."""
+        if self.upper - self.lower <= _SHARP * abs(self.upper):
+            return False
+        useful = relaxation.excess <= self.upper - relaxation.bound + relaxation.noise
+        return bool(np.count_nonzero(useful & keep) < np.count_nonzero(keep))
 
     def refine(self, relaxation: Relaxation) -> None:
         """Look for a better assignment first where many layers make proving hard."""

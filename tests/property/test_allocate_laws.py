@@ -139,7 +139,7 @@ def test_exact_allocation_equals_brute_force(problem: AllocationProblem) -> None
 
 
 @settings(max_examples=60, deadline=None)
-@given(problems())
+@given(problems(largest=4))
 def test_starting_from_one_choice_a_layer_changes_nothing(problem: AllocationProblem) -> None:
     # small problems are searched whole; a core that starts empty-handed must grow to the optimum
     with pytest.MonkeyPatch.context() as patch:
