@@ -64,6 +64,11 @@ def parse_workload(document: Document, path: Path) -> WorkloadFile:
     if document.data.get("facts") and not document.sources.get("facts"):
         fix = "Add 'source:' below it."
         problems.add("facts", "published figures must name their source", fix=fix)
+    for form in ("onnx", "topology"):
+        other = getattr(spec, form, None)
+        if other is not None and not (path.parent / other).is_file():
+            rule = "there is no such file (paths are relative to this file)"
+            problems.add(form, rule, value=other, line=document.lines.get(form))
     problems.raise_if_any()
     if spec is None:
         raise SpecError(document.file, problems.problems)
