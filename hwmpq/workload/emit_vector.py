@@ -9,6 +9,7 @@ from hwmpq.workload.graph import WorkloadBuilder
 from hwmpq.workload.layer import Conv2d, FreeKind, FreeOp, Linear, VectorKind, VectorOp
 from hwmpq.workload.operations import (
     POINTWISE_OPERATIONS,
+    average_pool_operations,
     elementwise_operations,
     layer_norm_operations,
     max_pool_operations,
@@ -126,32 +127,20 @@ def batch_norm(graph: WorkloadBuilder, name: str, operand: Value, *, foldable: b
     )
 
 
-def max_pool(
+def pool(
     graph: WorkloadBuilder,
     name: str,
     operand: Value,
     kernel_size: Sequence[int],
     shape: Sequence[int],
+    *,
+    average: bool,
 ) -> Value:
-    """A maximum over windows."""
-    operations = max_pool_operations(prod(shape), tuple(kernel_size))
-    return add_vector(
-        graph, name, "max_pool2d", [operand], shape, operations, signed=operand.signed
-    )
-
-
-def average_pool(
-    graph: WorkloadBuilder,
-    name: str,
-    operand: Value,
-    kernel_size: Sequence[int],
-    shape: Sequence[int],
-) -> Value:
-    """An average over windows."""
-    operations = mean_operations(prod(shape), prod(kernel_size))
-    return add_vector(
-        graph, name, "avg_pool2d", [operand], shape, operations, signed=operand.signed
-    )
+    """An average or a maximum over windows."""
+    kind: VectorKind = "avg_pool2d" if average else "max_pool2d"
+    count = average_pool_operations if average else max_pool_operations
+    operations = count(prod(shape), tuple(kernel_size))
+    return add_vector(graph, name, kind, [operand], shape, operations, signed=operand.signed)
 
 
 def adaptive_kernel(sizes: Sequence[int], outputs: Sequence[int]) -> tuple[int, ...]:

@@ -141,14 +141,20 @@ class _OnnxGraph:
                 for shape in node.shapes
             ]
         else:
-            result = ONNX_HANDLERS[node.op](self, node)
-            results = [result, *(result.reshaped(shape) for shape in node.shapes[1:])]
+            results = self._priced(node)
         self.values.update(zip(node.outputs, results, strict=True))
 
-    def _unpriced(self, node: OnnxNode) -> list[Value]:
+    def _priced(self, node: OnnxNode) -> list[Value]:
+        try:
+            result = ONNX_HANDLERS[node.op](self, node)
+        except UnsupportedError as error:
+            return self._unpriced(node, f": {error}")
+        return [result, *(result.reshaped(shape) for shape in node.shapes[1:])]
+
+    def _unpriced(self, node: OnnxNode, reason: str = "") -> list[Value]:
         name = self.name(node)
         if not any(matches(name, pattern) for pattern in self.exempt):
-            self.problems.append(f"'{name}' ({node.op})")
+            self.problems.append(f"'{name}' ({node.op}){reason}")
         operands = [self.values[given] for given in node.inputs if given in self.values]
         result = free(self.graph, name, "identity", operands, node.shape or (1,))
         self.unpriced.append(result.node)

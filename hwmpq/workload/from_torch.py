@@ -40,6 +40,7 @@ class _GraphReader:
     ) -> None:
         self.model = model
         self.program = program
+        self.parameters = dict(model.named_parameters(remove_duplicate=False))
         self.exempt = exempt
         self.graph = WorkloadBuilder(name)
         self.unpriced: list[str] = []
@@ -76,13 +77,18 @@ class _GraphReader:
         return f"{path}.{label}".lstrip(".") or "attention"
 
     def weight_name(self, node: Node, weight: Value, label: str) -> str:
-        """The module that holds the weight, as ``named_modules`` calls it."""
+        """The module that holds the weight, as ``named_modules`` calls it.
+
+        A weight that is computed (normalised, masked, fake-quantised) belongs to the module that
+        runs the operator, a bare parameter is named itself.
+        """
         path = owner(node)
-        if path and hasattr(self._module(path), "weight"):
-            return path
+        own = getattr(self._module(path), "weight", None) if path else None
         if weight.parameter:
+            if own is not None and own is self.parameters.get(weight.parameter):
+                return path
             return weight.parameter.removesuffix(".weight").removesuffix("_weight")
-        return self.name(node, label)
+        return path if own is not None else self.name(node, label)
 
     def overwrite(self, target: object, written: Value) -> None:
         """Note that a tensor, or the part of another that it is a view of, was written."""
@@ -144,7 +150,10 @@ class _GraphReader:
         handler = HANDLERS.get(operator)
         if handler is None:
             return self._unpriced(node, inputs, shapes)
-        return handler(self, node)
+        try:
+            return handler(self, node)
+        except UnsupportedError as error:
+            return self._unpriced(node, inputs, shapes, f": {error}")
 
     def _nested(self, module: GraphModule, node: Node) -> tuple[Value, ...]:
         """A region under ``torch.no_grad`` or autocast: a graph of its own, with its arguments."""
@@ -177,7 +186,11 @@ class _GraphReader:
         return chosen.reshaped(shape)
 
     def _unpriced(
-        self, node: Node, inputs: Sequence[Value], shapes: Sequence[tuple[int, ...]]
+        self,
+        node: Node,
+        inputs: Sequence[Value],
+        shapes: Sequence[tuple[int, ...]],
+        reason: str = "",
     ) -> tuple[Value, ...]:
         label = operator_name(node).rpartition(".")[2].strip("_")
         name = self.name(node, label)
@@ -185,7 +198,7 @@ class _GraphReader:
         if not exempt:
             line = node_source(node)
             where = f", called at {line}" if line else ""
-            self.problems.append(f"'{name}' ({full_operator_name(node)}{where})")
+            self.problems.append(f"'{name}' ({full_operator_name(node)}{where}){reason}")
         result = free(self.graph, name, "identity", inputs, shapes[0])
         if exempt:
             self.unpriced.append(result.node)

@@ -171,8 +171,9 @@ def _pool(*, average: bool, whole: bool = False) -> OnnxHandler:
     def handle(reader: OnnxReader, node: OnnxNode) -> Value:
         operand = reader.operand(node, 0)
         kernel = operand.shape[2:] if whole else node.numbers("kernel_shape", ())
-        emit = emit_vector.average_pool if average else emit_vector.max_pool
-        return emit(reader.graph, reader.name(node), operand, kernel, node.shape)
+        return emit_vector.pool(
+            reader.graph, reader.name(node), operand, kernel, node.shape, average=average
+        )
 
     return handle
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hwmpq.workload import emit_multiply, emit_vector
@@ -60,13 +61,20 @@ def linear(reader: Reader, node: Node) -> Value:
     return emit_multiply.linear(reader.graph, name, operand, weight, result_shape(node))
 
 
+def _product_name(reader: Reader, node: Node, operands: Sequence[Value]) -> str:
+    """Name of a product: that of its stored operand, if it has one."""
+    for value in operands:
+        if value.constant:
+            return reader.weight_name(node, value, label_of(node))
+    return reader.name(node, label_of(node))
+
+
 def matmul_at(first: int) -> Handler:
     """A product whose left operand is argument ``first``; an argument before it is added."""
 
     def handle(reader: Reader, node: Node) -> Value:
         left, right = reader.value(node.args[first]), reader.value(node.args[first + 1])
-        stored = right if right.constant else left
-        name = reader.weight_name(node, stored, label_of(node))
+        name = _product_name(reader, node, [right, left])
         product = emit_multiply.matmul(reader.graph, name, left, right, result_shape(node))
         added = [] if first == 0 else [reader.value(node.args[0])]
         if not added or added[0].constant:
@@ -81,8 +89,7 @@ def matmul_at(first: int) -> Handler:
 def einsum(reader: Reader, node: Node) -> Value:
     """An Einstein sum of two operands."""
     equation, operands = node.args[0], [reader.value(item) for item in items_of(node.args[1])]
-    stored = next((value for value in operands if value.constant), operands[0])
-    name = reader.weight_name(node, stored, "einsum")
+    name = _product_name(reader, node, operands)
     return emit_multiply.einsum(reader.graph, name, str(equation), operands, result_shape(node))
 
 

@@ -169,9 +169,9 @@ def pool(axes: int, *, average: bool) -> Handler:
 
     def handle(reader: Reader, node: Node) -> Value:
         kernel = axes_of(argument(node, 1, "kernel_size"), axes)
-        emit = emit_vector.average_pool if average else emit_vector.max_pool
+        operand, shape = reader.value(node.args[0]), result_shape(node)
         name = reader.name(node, "avg_pool" if average else "max_pool")
-        return emit(reader.graph, name, reader.value(node.args[0]), kernel, result_shape(node))
+        return emit_vector.pool(reader.graph, name, operand, kernel, shape, average=average)
 
     return handle
 
@@ -185,8 +185,7 @@ def adaptive_pool(axes: int, *, average: bool) -> Handler:
         if shape == operand.shape:
             return emit_vector.free(reader.graph, name, "identity", [operand], shape)
         kernel = emit_vector.adaptive_kernel(operand.shape[-axes:], shape[-axes:])
-        emit = emit_vector.average_pool if average else emit_vector.max_pool
-        return emit(reader.graph, name, operand, kernel, shape)
+        return emit_vector.pool(reader.graph, name, operand, kernel, shape, average=average)
 
     return handle
 

@@ -455,6 +455,38 @@ def test_an_operator_without_a_price_is_named_with_its_line() -> None:
     assert re.search(r"test_from_torch\.py:\d+: return torch\.fft\.fft\(x\)\.real", message)
 
 
+def test_a_shape_without_a_price_is_reported_with_its_line_and_all_at_once() -> None:
+    class Dynamic(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            y = functional.conv2d(x, x[:, :, :2, :2])
+            return torch.einsum("bchw,bcij->bw", y, y)
+
+    with pytest.raises(UnsupportedError) as caught:
+        extract(Dynamic(), torch.zeros(3, 3, 4, 4))
+    message = str(caught.value)
+    assert "filters are computed from the network's input" in message
+    assert re.search(r"test_from_torch\.py:\d+: y = functional\.conv2d", message)
+    assert "in one operand; sum it before" in message
+
+
+def test_a_tied_weight_belongs_to_the_module_that_uses_it() -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Linear(4, 4)
+            self.head = nn.Linear(4, 4)
+            self.head.weight = self.first.weight
+            self.weight = nn.Parameter(torch.zeros(4, 4))
+            self.extra = nn.Parameter(torch.zeros(4, 4))
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.head(self.first(x)) @ self.extra
+            return x @ x.T @ x @ self.weight
+
+    names = [layer.name for layer in extract(Tied(), torch.zeros(2, 4)).multiply_layers]
+    assert names == ["first", "head", "extra", "matmul", "matmul#2", "weight"]
+
+
 def test_exempt_operators_are_listed_and_not_priced() -> None:
     workload = extract(Strange(), torch.zeros(2, 4), exempt=["fft*", "real"])
     assert workload.unpriced == ("fft_fft", "real")
