@@ -145,7 +145,7 @@ def check_edges(workload: Workload) -> None:
         assert tensor.elements == layer.output_elements
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(networks())
 def test_macs_weights_edges_and_names(drawn: tuple[nn.Sequential, tuple[int, ...]]) -> None:
     model, shape = drawn
@@ -163,7 +163,7 @@ def test_macs_weights_edges_and_names(drawn: tuple[nn.Sequential, tuple[int, ...
     assert workload.macs == counted(model, shape)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(networks(), st.integers(2, 3))
 def test_samples_multiply_macs_and_not_weights(
     drawn: tuple[nn.Sequential, tuple[int, ...]], factor: int
