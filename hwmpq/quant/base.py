@@ -31,6 +31,7 @@ class FakeQuantizer(nn.Module, ABC):
         bits: width in force; `set_bits` changes it in place.
         signed: whether the tensor may be negative.
         decays: whether weight decay applies to the quantiser's own parameters.
+        enabled: whether it quantises; a disabled one passes tensors through.
         observer: is shown the gradient at the output of each backward pass, if set.
     """
 
@@ -39,6 +40,7 @@ class FakeQuantizer(nn.Module, ABC):
     def __init__(self, bits: int, *, signed: bool) -> None:
         super().__init__()
         self.signed = signed
+        self.enabled = True
         self.observer: GradientObserver | None = None
         self.set_bits(bits)
 
@@ -76,7 +78,7 @@ class FakeQuantizer(nn.Module, ABC):
 
     def forward(self, values: Tensor) -> Tensor:
         """Quantise, and let the observer see the gradient that comes back."""
-        quantised = self.quantize(values)
+        quantised = self.quantize(values) if self.enabled else values
         if self.observer is not None and quantised.requires_grad:
             quantised.register_hook(self.observer)  # type: ignore[no-untyped-call]
         return quantised

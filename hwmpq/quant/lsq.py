@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from math import sqrt
 from typing import Any, cast
 
@@ -68,6 +68,13 @@ def initial_step(values: Tensor, codes: Codes) -> Tensor:
     return (values.abs().mean() * (2 / sqrt(codes.high))).clamp_(min=SMALLEST_STEP)
 
 
+def three_sigma_step(values: Tensor, codes: Codes) -> Tensor:
+    """``max(|mean - 3 sd|, |mean + 3 sd|) / -Qn``, where LIMPQ's code starts weights."""
+    mean, deviation = values.mean(), values.std()
+    reach = torch.maximum((mean - 3 * deviation).abs(), (mean + 3 * deviation).abs())
+    return (reach / -codes.low).clamp_(min=SMALLEST_STEP)
+
+
 class LsqQuantizer(FakeQuantizer):
     """A learned step for each width; a width's step starts from the first tensor it sees.
 
@@ -76,14 +83,22 @@ class LsqQuantizer(FakeQuantizer):
         bits: width to start with.
         signed: whether the tensor may be negative.
         per_sample: whether the first dimension is a batch, which the gradient scale leaves out.
+        start: where a step starts.
     """
 
     def __init__(
-        self, widths: Iterable[int], bits: int, *, signed: bool, per_sample: bool = False
+        self,
+        widths: Iterable[int],
+        bits: int,
+        *,
+        signed: bool,
+        per_sample: bool = False,
+        start: Callable[[Tensor, Codes], Tensor] = initial_step,
     ) -> None:
         self.widths = tuple(sorted(set(widths) | {bits}))
         super().__init__(bits, signed=signed)
         self.per_sample = per_sample
+        self.start = start
         # Zero stands for a step that has not been started.
         self.steps = nn.ParameterDict(
             {str(width): nn.Parameter(torch.zeros(())) for width in self.widths}
@@ -111,7 +126,7 @@ class LsqQuantizer(FakeQuantizer):
         step = self.learned(self.bits)
         with torch.no_grad():
             if float(step) == 0:
-                step.copy_(initial_step(values, self.codes_at(self.bits)))
+                step.copy_(self.start(values, self.codes_at(self.bits)))
             # The optimiser may have carried the step to zero or below.
             step.clamp_(min=SMALLEST_STEP)
         return step

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+
+from torch import Tensor
 
 from hwmpq.precision import Precision
+from hwmpq.quant.grid import Codes
 from hwmpq.quant.insert import QuantizerFactory, QuantizerPair, Site
-from hwmpq.quant.lsq import LsqQuantizer
+from hwmpq.quant.lsq import LsqQuantizer, initial_step
 from hwmpq.quant.pact import PactQuantizer
 from hwmpq.quant.symmetric import SymmetricQuantizer
 
@@ -25,8 +28,17 @@ def symmetric_and_clip(narrow_bits: int = 0) -> QuantizerFactory:
     return make
 
 
-def learned_steps(candidates: Iterable[Precision]) -> QuantizerFactory:
-    """Learned steps (LSQ) for weights and activations, one per candidate width."""
+def learned_steps(
+    candidates: Iterable[Precision],
+    *,
+    start: Callable[[Tensor, Codes], Tensor] = initial_step,
+) -> QuantizerFactory:
+    """Learned steps (LSQ) for weights and activations, one per candidate width.
+
+    Args:
+        candidates: widths to hold steps for; a site's own are added.
+        start: where the weights' steps start.
+    """
     widths: Sequence[Precision] = tuple(candidates)
 
     def make(site: Site) -> QuantizerPair:
@@ -34,6 +46,7 @@ def learned_steps(candidates: Iterable[Precision]) -> QuantizerFactory:
             (precision.weight_bits for precision in widths),
             site.precision.weight_bits,
             signed=True,
+            start=start,
         )
         activation = LsqQuantizer(
             (precision.activation_bits for precision in widths),

@@ -235,9 +235,8 @@ class BitGradient:
             max(precision.activation_bits for precision in precisions),
         )
         start = {layer.name: widest for layer in workload.multiply_layers}
-        quantised = insert_quantizers(
-            deepcopy(model).eval(), workload, start, symmetric_and_clip()
-        )
+        network = deepcopy(model).eval().requires_grad_()
+        quantised = insert_quantizers(network, workload, start, symmetric_and_clip())
         recorder = BitGradientRecorder(quantised, own_width=self.options.own_width)
         for inputs, labels in calibration_batches(
             data, batches=self.batches, batch_size=self.batch_size, seed=self.seed
