@@ -22,7 +22,7 @@ def co_optimise(setting: Setting, checkpoint: Checkpoint) -> tuple[QuantizedMode
     schedule = setting.method.schedule(setting.recipe.epochs)
     last_allocation = schedule.allocate_after[-1]
     session = _open_session(setting, schedule, checkpoint)
-    stage = Stage(setting, "quantised", session.model.module, session, checkpoint)
+    stage = Stage(setting, "quantised", session.model.module, session, checkpoint, schedule.rate)
     for epoch in range(stage.standing.epochs, schedule.epochs + 1):
         if epoch in schedule.allocate_after:
             changed = _allocate(setting, stage, session)
@@ -61,6 +61,7 @@ def _open_session(setting: Setting, schedule: Schedule, checkpoint: Checkpoint) 
         fixed=plan.question.fixed,
         seed=plan.seed,
         float_state=float_state,
+        schedule=schedule,
     )
     session = setting.method.prepare(network.to(setting.device), task)
     standing = checkpoint.standing
@@ -104,7 +105,7 @@ def _allocate(setting: Setting, stage: Stage, session: Session) -> bool:
         totals=plan.totals(assignment),
         sensitivity_file=setting.folder.write_sensitivity(len(rounds), table),
         seconds_allocating=time.perf_counter() - begun,
-        note=session.note(),
+        note=session.note(assignment),
     )
     history = standing.history.model_copy(update={"rounds": (*rounds, record)})
     stage.standing = standing.model_copy(update={"history": history, "assignment": assignment})

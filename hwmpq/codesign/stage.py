@@ -67,6 +67,7 @@ class Stage:
         standing: epochs done, history, bits in force, best accuracy.
         best: state of the network at its best accuracy.
         float_state: the trained float baseline, once there is one.
+        rate: share of the recipe's learning rate.
     """
 
     def __init__(
@@ -76,8 +77,10 @@ class Stage:
         model: nn.Module,
         hooks: Hooks,
         checkpoint: Checkpoint,
+        rate: float = 1.0,
     ) -> None:
         self.setting = setting
+        self.rate = rate
         self.name = name
         self.standing = checkpoint.standing
         self.best = dict(checkpoint.section("best"))
@@ -92,7 +95,11 @@ class Stage:
     def replace_network(self, model: nn.Module) -> None:
         """Train another network from now on, with a fresh optimiser."""
         self.model = model.to(self.setting.device)
-        self.optimizer: torch.optim.Optimizer = make_optimizer(model, self.setting.recipe)
+        self.refresh_optimizer()
+
+    def refresh_optimizer(self) -> None:
+        """Begin with a fresh optimiser, without momentum."""
+        self.optimizer: torch.optim.Optimizer = make_optimizer(self.model, self.setting.recipe)
 
     def announce(self, phase: Phase, epochs: range) -> None:
         """Tell the listener how many steps a phase takes."""
@@ -128,16 +135,20 @@ class Stage:
                 hooks=hooks,
                 on_step=lambda: setting.listener.advance(phase, remark),
                 what=f"the {self.name} network",
+                rate=self.rate,
             )
         )
+        rate = self.optimizer.param_groups[0]["lr"]
         hooks.end_epoch()
+        if hooks.wants_fresh_optimizer():
+            self.refresh_optimizer()
         accuracy = self.accuracy()
         record = EpochRecord(
             epoch=self.standing.epochs,
             phase=phase,
             train_loss=loss,
             validation_accuracy=accuracy,
-            learning_rate=self.optimizer.param_groups[0]["lr"],
+            learning_rate=rate,
             seconds=time.perf_counter() - begun,
         )
         field = "float_epochs" if self.name == "float" else "epochs"

@@ -37,12 +37,14 @@ class Schedule:
         allocate_after: numbers of finished epochs after which bits are allocated, increasing. The
             last allocation stays for the rest of training.
         start: weights to begin with: the network's own, or those of the trained float baseline.
+        rate: share of the recipe's learning rate, for networks that are trained already.
     """
 
     epochs: int
     warm_up: int
     allocate_after: tuple[int, ...]
     start: Literal["scratch", "float"]
+    rate: float = 1.0
 
     def phase(self, epoch: int) -> Phase:
         """Phase of an epoch, counted from 0."""
@@ -85,6 +87,7 @@ class Task:
         fixed: pinned layers -> precision.
         seed: of everything random.
         float_state: weights of the trained float baseline, on the CPU.
+        schedule: when bits are allocated in this run; None where there is no run.
     """
 
     workload: Workload
@@ -95,6 +98,7 @@ class Task:
     fixed: Assignment
     seed: int
     float_state: Mapping[str, Tensor] = field(default_factory=dict)
+    schedule: Schedule | None = None
 
     @property
     def widest(self) -> dict[str, Precision]:
@@ -129,6 +133,10 @@ class Hooks:
 
     def end_epoch(self) -> None:
         """Close an epoch, such as by adjusting what the method learns."""
+
+    def wants_fresh_optimizer(self) -> bool:
+        """Whether the epoch's end changed parameters so that their momentum means nothing now."""
+        return False
 
     def state(self) -> dict[str, Tensor]:
         """What a checkpoint must hold besides the network."""
@@ -165,8 +173,9 @@ class Session(Hooks, ABC):
         self.apply(assignment)
         return self
 
-    def note(self) -> str:
-        """What the method has to say about the round."""
+    def note(self, assignment: Assignment) -> str:
+        """What the method has to say about a round that put an assignment in force."""
+        del assignment
         return ""
 
 
