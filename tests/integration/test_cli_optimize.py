@@ -1,0 +1,184 @@
+"""The main job through the command line, from a network's name to a page one can look at."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+JOB = """
+workload: resnet8-digits
+accelerator: bitfusion-edge
+method: bmpq
+budget: {{latency: 0.4x}}
+training: {{learning_rate: {rate}, epochs: 4}}
+weight_bits: [2, 4, 8]
+activation_bits: [4, 8]
+fix: {{conv1: 8/8, fc: 8/8}}
+seed: 3
+"""
+
+
+@pytest.fixture(scope="module")
+def job_file(tmp_path_factory) -> Path:
+    file = tmp_path_factory.mktemp("job") / "job.yaml"
+    file.write_text(JOB.format(rate=0.1))
+    return file
+
+
+@pytest.fixture(scope="module")
+def finished(job_file, tmp_path_factory) -> Path:
+    from hwmpq.cli.main import main
+
+    run = tmp_path_factory.mktemp("runs") / "a"
+    with pytest.raises(SystemExit) as stopped:
+        main(["optimize", str(job_file), "-o", str(run)])
+    assert not stopped.value.code
+    return run
+
+
+def read(file: Path):
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def test_a_run_directory_holds_everything_that_is_promised(finished: Path) -> None:
+    expected = {
+        "manifest.json",
+        "history.json",
+        "results.json",
+        "policy.json",
+        "weights.safetensors",
+        "accelerator.json",
+        "costs.parquet",
+        "report.html",
+        "report.md",
+    }
+    assert expected <= {file.name for file in finished.iterdir()}
+    assert (finished / "rounds" / "00" / "sensitivity.parquet").is_file()
+    manifest = read(finished / "manifest.json")
+    assert manifest["seed"] == 3
+    assert manifest["budgets"] == {"latency": "0.4x"}
+    assert manifest["versions"]["torch"]
+    assert not list(finished.rglob("*.part"))
+
+
+def test_the_page_is_one_file_that_loads_nothing(finished: Path) -> None:
+    page = (finished / "report.html").read_text(encoding="utf-8")
+    assert "resnet8-digits" in page
+    assert not re.search(
+        r"<(script|img|link|iframe)[^>]+(src|href)\s*=\s*[\"']?(https?:)?//", page
+    )
+
+
+def test_evaluating_the_policy_gives_the_recorded_costs(cli, finished: Path) -> None:
+    policy = finished / "policy.json"
+    found = cli("evaluate", "resnet8-digits", "-a", "bitfusion-edge", "--policy", policy, "--json")
+    assert found.code == 0, found.err
+    totals = json.loads(found.out)["totals"]
+    recorded = read(finished / "results.json")["totals"]
+    for name, value in recorded.items():
+        assert totals[name] == pytest.approx(value, rel=1e-12), name
+    assert (
+        totals["latency_cycles"]
+        <= 0.4 * read(finished / "results.json")["reference_totals"]["latency_cycles"]
+    )
+
+
+def test_pins_and_candidates_are_kept(finished: Path) -> None:
+    policy = read(finished / "policy.json")
+    for layer, bits in policy.items():
+        pinned = layer in {"conv1", "fc"}
+        assert bits["weight_bits"] in ({8} if pinned else {2, 4, 8})
+        assert bits["activation_bits"] in ({8} if pinned else {4, 8})
+
+
+def test_allocating_by_the_runs_scores_gives_its_last_objective(cli, finished: Path) -> None:
+    outcome = cli(
+        *("allocate", "resnet8-digits", "-a", "bitfusion-edge", "-s", finished),
+        *("--latency", "0.4x", "--weight-bits", "2,4,8", "--activation-bits", "4,8", "--json"),
+    )
+    assert outcome.code == 0, outcome.err
+    found = json.loads(outcome.out)
+    last = read(finished / "history.json")["rounds"][-1]["allocation"]
+    assert found["status"] == "optimal"
+    assert found["objective"] == pytest.approx(last["objective"], rel=1e-9)
+    assert found["next_bits"]
+
+
+def test_trained_weights_can_be_measured_and_untrained_are_refused(cli, finished: Path) -> None:
+    arguments = ("allocate", "resnet8-digits", "-a", "bitfusion-edge", "-s", "bit-gradient")
+    limits = ("--latency", "0.4x", "--weight-bits", "2,8", "--activation-bits", "8")
+    refused = cli(*arguments, *limits)
+    assert refused.code == 2
+    assert "--random-weights" in refused.err
+    measured = cli(*arguments, *limits, "--weights", finished, "--json")
+    assert measured.code == 0, measured.err
+    assert json.loads(measured.out)["status"] == "optimal"
+
+
+def test_runs_are_compared(cli, finished: Path, tmp_path: Path) -> None:
+    outcome = cli("report", finished, finished, "-o", tmp_path / "both")
+    assert outcome.code == 0, outcome.err
+    assert (tmp_path / "both" / "report.html").is_file()
+    assert (tmp_path / "both" / "runs.csv").is_file()
+
+
+def test_a_finished_run_is_kept_and_can_be_read_again(cli, job_file, finished: Path) -> None:
+    before = (finished / "results.json").read_bytes()
+    refused = cli("optimize", job_file, "-o", finished)
+    assert refused.code == 2
+    assert "--resume" in refused.err or "resume" in refused.err
+    again = cli("optimize", job_file, "-o", finished, "--resume", "--json")
+    assert again.code == 0, again.err
+    assert json.loads(again.out)["results"]["test_accuracy"]
+    assert (finished / "results.json").read_bytes() == before
+
+
+def test_the_feasible_interval_is_printed_before_an_impossible_budget_is_refused(
+    cli, job_file, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    outcome = cli("optimize", job_file, "--set", "budget.latency=0.05x", "-o", run)
+    assert outcome.code == 3
+    assert "Feasible interval" in outcome.out
+    assert "least achievable" in outcome.err
+    assert not run.exists()
+
+
+def test_a_loss_that_is_not_a_number_is_one_message(cli, tmp_path: Path) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text(JOB.format(rate="1.0e+12"))
+    outcome = cli("optimize", file, "-o", tmp_path / "run")
+    assert outcome.code == 2
+    assert "diverged in epoch" in outcome.err
+    assert "Traceback" not in outcome.err
+    assert not (tmp_path / "run" / "results.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("metod=bmpq", ("metod", "Did you mean 'method'?")),
+        ("training.learning_rat=0.1", ("learning_rat", "Did you mean 'learning_rate'?")),
+        ("training.momentum=fast", ("momentum", "must be like its default")),
+        ("budget.latenzy=0.5x", ("latenzy", "budgets are latency")),
+        ("epochs=0", ("epochs", "greater than 0")),
+        ("method=[]", ("method", "at least 1 item")),
+        ("seed=-1", ("seed", "greater than or equal to 0")),
+        ("ablation=upside-down", ("ablation", "upside-down")),
+        ("fix={nothing: 8/8}", ("nothing",)),
+        ("data=digit", ("Did you mean 'digits'?",)),
+    ],
+)
+def test_mistakes_in_a_job_are_refused_before_anything_is_written(
+    cli, job_file, tmp_path: Path, change: str, words: tuple[str, ...]
+) -> None:
+    run = tmp_path / "run"
+    outcome = cli("optimize", job_file, "--set", change, "-o", run)
+    assert outcome.code == 2, outcome.out
+    assert "Traceback" not in outcome.err
+    for word in words:
+        assert word in outcome.err, outcome.err
+    assert not run.exists()
