@@ -109,6 +109,7 @@ class _Search:
         threshold = _first_threshold(excess, len(self.small.members))
         if not relaxation.solved:
             threshold = math.inf
+        refined = False
         while True:
             threshold = min(threshold, self.upper - floor)
             keep = excess <= threshold + relaxation.noise
@@ -124,13 +125,15 @@ class _Search:
             )
             outside = math.inf if keep.all() else floor + threshold
             self.lower = min(max(self.lower, min(outcome.bound, outside)), self.upper)
+            if not refined and not keep.all():
+                self.refine(relaxation)
+                refined = self.taken is not None
             complete = outcome.finished and bool(keep.all() or self.upper <= outside)
             if self.stop or (complete and not self.blurred(keep, relaxation)):
                 return complete
             if not outcome.finished and (outcome.taken is None or keep.all()):
                 return False
-            threshold = max(threshold * _GROWTH, relaxation.noise)
-            self.refine(relaxation)
+            threshold = max(threshold * _GROWTH, _at_rank(excess, 2 * int(keep.sum())))
 
     def blurred(self, keep: BoolArray, relaxation: Relaxation) -> bool:
         """Whether choices that are now known to be useless kept the integers coarse."""
@@ -149,7 +152,7 @@ class _Search:
                 deadline=self.deadline,
                 best=self.current,
                 holds=self.holds,
-                good_enough=lambda: self.stop,
+                good_enough=lambda: self.close_enough,
             )
 
     def current(self) -> tuple[IntArray, float]:
@@ -168,7 +171,14 @@ def _first_threshold(excess: FloatArray, layers: int) -> float:
     wanted = (layers if layers > _MANY else 2 * layers) + 20
     if len(excess) <= wanted + layers:
         return math.inf
-    return float(np.partition(excess, wanted)[wanted])
+    return _at_rank(excess, wanted)
+
+
+def _at_rank(excess: FloatArray, rank: int) -> float:
+    """The excess that so many choices do not reach."""
+    if rank >= len(excess):
+        return math.inf
+    return float(np.partition(excess, rank)[rank])
 
 
 def minimise(

@@ -4,7 +4,8 @@ All layers keep their choices but for a few, among which the best is found exact
 neighbourhood search, P. Shaw, "Using constraint programming and local search methods to solve
 vehicle routing problems", CP 1998). The distance to the relaxation's bound is the excess that the
 taken choices pay plus the price of unspent budget, so the layers that pay most are always freed,
-with others drawn at random to fill what is unspent.
+with others drawn at random to fill what is unspent. At last all layers are freed at once, among
+the choices that pay little.
 """
 
 from __future__ import annotations
@@ -22,12 +23,14 @@ from hwmpq.allocate.compact import Compact
 from hwmpq.allocate.integer import Effort, search
 from hwmpq.allocate.relaxation import Relaxation
 
-_FREED = 40
+_FREED = 60
 _PAYING = 14
 _ROUNDS = 60
-_PATIENCE = 6
-_WORK = 0.2
+_PATIENCE = 4
+_WORK = 0.3
 """Deterministic seconds that CP-SAT may work on one neighbourhood."""
+_NEAR = 0.3
+_NEAR_WORK = 1.0
 
 
 def components(problem: Compact) -> IntArray:
@@ -64,15 +67,17 @@ def improve(
         deadline: value of ``time.monotonic`` at which to stop.
         best: the best taken choices and their sensitivity.
         holds: checks an assignment and keeps it if it is the best.
-        good_enough: whether to stop.
+        good_enough: whether to stop at the first neighbourhood that gives nothing.
     """
     generator = np.random.default_rng(effort.seed)
     component = components(problem)
     count = int(component.max()) + 1
     idle = 0
     for _ in range(_ROUNDS):
-        if idle >= _PATIENCE or good_enough() or time.monotonic() >= deadline:
+        if time.monotonic() >= deadline or (idle and good_enough()):
             return
+        if idle >= _PATIENCE:
+            break
         taken, before = best()
         paid = np.bincount(
             component[problem.layer[taken]], weights=relaxation.excess[taken], minlength=count
@@ -86,3 +91,7 @@ def improve(
         keep[taken] = True
         search(problem, keep, effort, deadline=deadline, holds=holds, hint=taken, work=_WORK)
         idle = 0 if best()[1] < before - 1e-12 * math.fabs(before) else idle + 1
+    taken, value = best()
+    keep = relaxation.excess <= _NEAR * (value - relaxation.bound)
+    keep[taken] = True
+    search(problem, keep, effort, deadline=deadline, holds=holds, hint=taken, work=_NEAR_WORK)

@@ -6,7 +6,7 @@ which scores in every round. Nothing here needs torch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -123,6 +123,7 @@ def ask(
     candidates: Sequence[Precision] | None = None,
     fixed: Mapping[str, Precision] | None = None,
     groups: Sequence[Tie | Sequence[str]] | None = None,
+    price: Callable[[Workload, Accelerator, Sequence[Precision]], CostTable] = cost_table,
 ) -> Question:
     """Price a network and fill in the usual rules.
 
@@ -137,6 +138,7 @@ def ask(
             first and the last multiplying layer.
         groups: layers that share bits; by default those that read the same tensor share the bits
             of their activations.
+        price: makes the cost table; one that was kept may stand in for pricing afresh.
 
     Raises:
         UnsupportedError: an operator or a precision cannot be priced.
@@ -147,7 +149,7 @@ def ask(
     return Question(
         workload=workload,
         accelerator=accelerator,
-        costs=cost_table(workload, accelerator, tuple(columns)),
+        costs=price(workload, accelerator, tuple(columns)),
         budget=budget,
         reference=reference,
         rules=Rules(candidates=options, fixed=pins, groups=_ties(workload, groups)),
