@@ -55,7 +55,8 @@ def source_line(trace: str) -> str:
     """The innermost line of the user's own code in a stack trace: ``file:line: code``."""
     chosen = ""
     for frame in _FRAME.finditer(trace):
-        if "/torch/" in frame["file"].replace("\\", "/"):
+        file = frame["file"].replace("\\", "/")
+        if "/torch/" in file or file.startswith("<"):
             continue
         code = (frame["code"] or "").strip()
         chosen = f"{frame['file']}:{frame['line']}" + (f": {code}" if code else "")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import logging
+import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from typing import Any, Final, TypeAlias
 
 import torch
@@ -29,6 +32,23 @@ _TRACE_ERRORS: Final = (
 
 
 @contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep back torch's logs, and the graph that it prints when it fails: the error says it all.
+
+    What is written to standard error while all goes well, such as warnings, is written after all.
+    """
+    level = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    kept = io.StringIO()
+    try:
+        with redirect_stderr(kept):
+            yield
+    finally:
+        logging.disable(level)
+    sys.stderr.write(kept.getvalue())
+
+
+@contextmanager
 def _inference(model: nn.Module) -> Iterator[None]:
     """Evaluation mode with attention spelled out, leaving the model as it was."""
     training = [module for module in model.modules() if module.training]
@@ -48,7 +68,13 @@ def _arguments(example: ExampleInput) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return (example,), {}
     if isinstance(example, Mapping):
         return (), dict(example)
-    return tuple(example), {}
+    if isinstance(example, list | tuple):
+        return tuple(example), {}
+    msg = (
+        "an example input is a tensor, the positional arguments as a list, or the keyword "
+        f"arguments as a mapping, but got a {type(example).__name__}"
+    )
+    raise UnsupportedError(msg)
 
 
 def _device(model: nn.Module) -> torch.device | None:
@@ -76,7 +102,7 @@ def trace(model: nn.Module, example: ExampleInput) -> ExportedProgram:
     positional = tuple(_moved(value, device) for value in positional)
     keywords = {name: _moved(value, device) for name, value in keywords.items()}
     try:
-        with _inference(model):
+        with _inference(model), _quiet():
             return torch.export.export(model, positional, keywords, strict=False)
     except _TRACE_ERRORS as error:
         raise UnsupportedError(_trace_message(model, error)) from error

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
 from hwmpq.errors import UnsupportedError
@@ -498,7 +499,7 @@ def test_an_exemption_must_match_something() -> None:
         extract(nn.Linear(4, 4), torch.zeros(1, 4), exempt=["head"])
 
 
-def test_control_flow_on_values_names_the_line() -> None:
+def test_control_flow_on_values_names_the_line(capfd: pytest.CaptureFixture[str]) -> None:
     def forward(_: Any, x: Tensor) -> Tensor:
         if x.sum() > 0:
             return x
@@ -507,11 +508,28 @@ def test_control_flow_on_values_names_the_line() -> None:
     with pytest.raises(UnsupportedError, match=r"(?s)test_from_torch\.py:\d+.*control flow") as e:
         extract(Calls(forward), torch.zeros(3))
     assert "if x.sum() > 0:" in str(e.value)
+    assert capfd.readouterr().err == ""
 
 
 def test_an_example_of_the_wrong_shape_is_one_clear_error() -> None:
     with pytest.raises(UnsupportedError, match=r"cannot trace Linear.*example input"):
         extract(nn.Linear(4, 4), torch.zeros(2, 5))
+
+
+def test_an_example_must_hold_tensors() -> None:
+    with pytest.raises(UnsupportedError, match=r"an example input is a tensor.* got a int"):
+        extract(nn.ReLU(), 3)  # type: ignore[arg-type]
+
+
+def test_regions_under_autocast_and_checkpoints_are_read() -> None:
+    def forward(m: Any, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            y = m.fc(x)
+        return checkpoint(m.fc2, y.float(), use_reentrant=False)
+
+    model = Calls(forward, fc=nn.Linear(4, 4), fc2=nn.Linear(4, 4))
+    names = [layer.name for layer in extract(model, torch.zeros(2, 4)).priced_layers]
+    assert names == ["fc", "fc2"]
 
 
 def test_keyword_examples() -> None:
