@@ -7,9 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
+from hwmpq.accelerator.loader import load_accelerator
+from hwmpq.allocate.policy import read_policy
 from hwmpq.cli.options import Batch, Exempt, Json, WorkloadName
 from hwmpq.cli.output import print_json, show, table
+from hwmpq.cost.table import cost_table
 from hwmpq.files import write_json
+from hwmpq.precision import Precision
+from hwmpq.report.graph_figure import write_graph_svg
 from hwmpq.units import format_count
 from hwmpq.workload.graph import Workload
 from hwmpq.workload.loader import load_workload
@@ -47,10 +52,36 @@ def workload_as_json(workload: Workload) -> dict[str, Any]:
     }
 
 
+def _draw(file: Path, workload: Workload, policy: Path | None, accelerator: str | None) -> None:
+    """Write the picture, with bits and each layer's share of the cycles where they are asked for.
+
+    Costs without a policy are those of 8/8.
+    """
+    names = [layer.name for layer in workload.multiply_layers]
+    bits = read_policy(policy, names) if policy is not None else None
+    shares = None
+    if accelerator is not None:
+        chosen = bits or dict.fromkeys(names, Precision(8, 8))
+        costs = cost_table(workload, load_accelerator(accelerator), sorted(set(chosen.values())))
+        cycles = costs.per_layer("latency_cycles", chosen)
+        shares = dict(zip(costs.layers, (cycles / cycles.sum()).tolist(), strict=True))
+    write_graph_svg(file, workload, bits, shares)
+
+
 def extract(
     workload: WorkloadName,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it as JSON.")
+    ] = None,
+    svg: Annotated[
+        Path | None, typer.Option("--svg", metavar="FILE", help="Draw the graph.")
+    ] = None,
+    policy: Annotated[
+        Path | None, typer.Option("--policy", metavar="FILE", help="Bits, for the picture.")
+    ] = None,
+    accelerator: Annotated[
+        str | None,
+        typer.Option("--accelerator", "-a", metavar="NAME", help="Costs, for the picture."),
     ] = None,
     batch: Batch = 1,
     exempt: Exempt = None,
@@ -58,12 +89,14 @@ def extract(
 ) -> None:
     """Show a network's operators: shapes, MACs, weights, and what is not priced.
 
-    Example:  hwmpq extract resnet18 -o resnet18.json
+    Example:  hwmpq extract resnet18 -o resnet18.json --svg resnet18.svg -a bitfusion-isca18
     """
     found = load_workload(workload, batch=batch, exempt=tuple(exempt or ()))
     graph = workload_as_json(found)
     if output is not None:
         write_json(output, graph)
+    if svg is not None:
+        _draw(svg, found, policy, accelerator)
     if as_json:
         print_json(graph)
         return

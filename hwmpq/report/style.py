@@ -76,6 +76,11 @@ def bit_colours(low: int, high: int) -> list[tuple[float, str]]:
     return steps
 
 
+def bit_colour(bits: int, low: int, high: int) -> str:
+    """Colour of one bit-width; beyond the ends, that of the end."""
+    return _ramp(min(max((bits - low) / max(high - low, 1), 0.0), 1.0))
+
+
 def _ramp(position: float) -> str:
     """The ramp's colour at a position from 0 to 1, mixed between its two neighbours."""
     scaled = position * (len(BIT_RAMP) - 1)
