@@ -11,7 +11,8 @@ from torch import nn
 from hwmpq.data.base import Batch
 from hwmpq.precision import Precision
 from hwmpq.sensitivity.base import SensitivityTable
-from hwmpq.sensitivity.hutchinson import Block, Kind, RunningMean, estimate_traces
+from hwmpq.sensitivity.gradients import Block, blocks_of
+from hwmpq.sensitivity.hutchinson import RunningMean, estimate_traces
 from hwmpq.sensitivity.noise import Granularity, activation_noise, input_tops, weight_noise
 from hwmpq.sensitivity.probe import (
     UNHEARD,
@@ -75,7 +76,7 @@ class HessianTrace:
         held = self._batches(data)
         parts = Parts()
         with probing(model, workload, seed=self.seed) as probe:
-            traces = self._traces(probe, held)
+            traces = self._traces(probe, held, self.activation_weight)
             errors = weight_noise(probe.layers, weight_widths(precisions), self.granularity)
             elements = {layer.name: layer.weight.numel() for layer in probe.layers}
             for (name, bits), error in errors.items():
@@ -108,37 +109,28 @@ class HessianTrace:
         """
         held = self._batches(data)
         with probing(model, workload, seed=self.seed) as probe:
-            traces = self._traces(probe, held, ("weights",))
+            traces = self._traces(probe, held, 0.0)
             return {layer.name: traces["weights", layer.name] for layer in probe.layers}
 
     def _batches(self, data: Any) -> tuple[Batch, ...]:
         return hold_batches(data, batches=self.batches, batch_size=self.batch_size, seed=self.seed)
 
     def _traces(
-        self, probe: Probe, batches: Sequence[Batch], kinds: Sequence[Kind] | None = None
+        self, probe: Probe, batches: Sequence[Batch], activation_weight: float
     ) -> Mapping[Block, RunningMean]:
-        measured: tuple[Kind, ...] = ("weights", "activations")
-        if not self.activation_weight:
-            measured = ("weights",)
         return estimate_traces(
             probe,
             batches,
-            kinds or measured,
+            blocks_of(probe, activation_weight),
             tolerance=self.tolerance,
             most_probes=self.most_probes,
             seed=self.seed,
             progress=self.progress,
         )
 
-    def _settings(self) -> dict[str, str]:
-        return {
-            "seed": str(self.seed),
-            "batches": str(self.batches),
-            "batch_size": str(self.batch_size),
-            "granularity": self.granularity,
-            "tolerance": str(self.tolerance),
-            "most_probes": str(self.most_probes),
-        }
+    def _settings(self) -> dict[str, object]:
+        names = ("seed", "batches", "batch_size", "granularity", "tolerance", "most_probes")
+        return {name: getattr(self, name) for name in names}
 
 
 def _found(traces: Mapping[Block, RunningMean]) -> dict[str, str]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Final
 
 import numpy as np
 import torch
@@ -15,11 +15,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from hwmpq.data.base import Batch
 from hwmpq.errors import UnsupportedError
-from hwmpq.sensitivity.probe import Probe, ProbedLayer, Progress, require_finite, samples
-
-Kind: TypeAlias = Literal["weights", "activations"]
-Block: TypeAlias = tuple[Kind, str]
-"""What is probed, and the module's name."""
+from hwmpq.sensitivity.gradients import Block, block_gradients
+from hwmpq.sensitivity.probe import Probe, Progress, require_finite, samples
 
 LEAST_PROBES: Final = 4
 """The spread of fewer probes says too little about the error of their mean."""
@@ -48,7 +45,8 @@ def curvature(gradient: Tensor | None, tensor: Tensor, direction: Tensor) -> flo
         )
     if product is None:
         # A cross entropy is never linear in what it depends on: the graph was cut on the way.
-        raise _no_second_derivative("its gradient is cut from the graph")
+        cut = "its gradient is cut from the graph"
+        raise _no_second_derivative(cut)
     return float(torch.dot(product.double().reshape(-1), direction.double().reshape(-1)))
 
 
@@ -108,32 +106,6 @@ def _second_derivatives() -> Iterator[None]:
         raise _no_second_derivative(text) from error
 
 
-def _gradients(
-    probe: Probe, batch: Batch, wanted: set[Block]
-) -> list[tuple[Block, Tensor, Tensor | None]]:
-    """Tensors of the wanted blocks with gradients that can be differentiated again."""
-    found: list[tuple[Block, Tensor]] = []
-
-    def visit(layer: ProbedLayer, values: Tensor) -> Tensor | None:
-        if ("activations", layer.name) not in wanted:
-            return None
-        # A view of its own, so that other readers of the same tensor are left out.
-        own = values.view_as(values) if values.requires_grad else values.detach().requires_grad_()
-        found.append((("activations", layer.name), own))
-        return own
-
-    for layer in probe.layers:
-        inside = ("weights", layer.name) in wanted
-        layer.weight.requires_grad_(inside)
-        if inside:
-            found.append((("weights", layer.name), layer.weight))
-    with probe.watching(visit):
-        loss = probe.loss(batch)
-    tensors = [tensor for _, tensor in found]
-    gradients = torch.autograd.grad(loss, tensors, create_graph=True, allow_unused=True)
-    return [(block, t, g) for (block, t), g in zip(found, gradients, strict=True)]
-
-
 def _one_probe(
     probe: Probe, batches: Sequence[Batch], wanted: set[Block], seed: tuple[int, ...]
 ) -> dict[Block, float]:
@@ -144,7 +116,7 @@ def _one_probe(
         entropy = np.random.SeedSequence([*seed, number]).generate_state(1)[0]
         generator = torch.Generator().manual_seed(int(entropy))
         with _second_derivatives():
-            for block, tensor, gradient in _gradients(probe, batch, wanted):
+            for block, tensor, gradient in block_gradients(probe, batch, wanted, twice=True):
                 value = curvature(gradient, tensor, rademacher(tensor, generator))
                 sums[block] += value * len(batch[1]) / count
     return sums
@@ -153,14 +125,14 @@ def _one_probe(
 def estimate_traces(
     probe: Probe,
     batches: Sequence[Batch],
-    kinds: Sequence[Kind],
+    blocks: Sequence[Block],
     *,
     tolerance: float,
     most_probes: int,
     seed: int,
     progress: Progress,
 ) -> Mapping[Block, RunningMean]:
-    """Trace of each layer's block of the Hessian of the mean loss.
+    """Traces of blocks of the Hessian of the mean loss.
 
     Each block has signs of its own: probing all at once would be unbiased too, but the terms
     between a weak layer and strong ones, which vanish on average only, would drown the weak one.
@@ -171,7 +143,6 @@ def estimate_traces(
         UnsupportedError: the network has no second derivatives.
         TrainingError: the loss or a trace is not finite.
     """
-    blocks: list[Block] = [(kind, layer.name) for kind in kinds for layer in probe.layers]
     found = {block: RunningMean() for block in blocks}
     wanted = set(blocks)
     progress.start("Hessian probes", most_probes)

@@ -16,7 +16,7 @@ from torch import Tensor
 from hwmpq.data.base import Batch
 from hwmpq.quant.grid import TINY_STEP, Codes, symmetric_codes, to_codes, unsigned_codes
 from hwmpq.quant.symmetric import max_step
-from hwmpq.sensitivity.probe import Probe, ProbedLayer, require_finite, samples
+from hwmpq.sensitivity.probe import Probe, ProbedLayer, add_to, require_finite, samples
 
 Granularity: TypeAlias = Literal["tensor", "channel"]
 """What shares one step of a weight: the whole tensor, or what computes one output channel."""
@@ -111,9 +111,7 @@ def activation_noise(
         noise.elements[layer.name] = noise.elements.get(layer.name, 0.0) + elements
         for bits in widths:
             quantised = quantised_activation(values, bits, tops[layer.name], signed=layer.signed)
-            error = squared_error(quantised, values) / count
-            key = (layer.name, bits)
-            noise.squares[key] = noise.squares.get(key, 0.0) + error
+            add_to(noise.squares, (layer.name, bits), squared_error(quantised, values) / count)
 
     with probe.watching(visit):
         for inputs, _ in batches:

@@ -18,7 +18,7 @@ from hwmpq.data.base import Batch, Data, calibration_batches
 from hwmpq.errors import TrainingError, UnsupportedError
 from hwmpq.precision import Precision
 from hwmpq.quant.insert import INPUT_QUANTIZER, quantized_sites
-from hwmpq.sensitivity.base import SensitivityTable
+from hwmpq.sensitivity.base import FloatArray, SensitivityTable
 from hwmpq.workload.graph import Workload
 
 
@@ -202,6 +202,11 @@ def require_finite(value: float, what: str) -> float:
     return value
 
 
+def add_to(sums: dict[tuple[str, int], float], key: tuple[str, int], value: float) -> None:
+    """Add to an entry that may not be there yet."""
+    sums[key] = sums.get(key, 0.0) + value
+
+
 def weight_widths(precisions: Iterable[Precision]) -> tuple[int, ...]:
     """The weight bits among columns, each once, rising."""
     return tuple(sorted({precision.weight_bits for precision in precisions}))
@@ -220,34 +225,47 @@ class Parts:
     activations: dict[tuple[str, int], float] = field(default_factory=dict)
 
 
+def spread_rows(
+    layers: Iterable[ProbedLayer], row_of: Callable[[ProbedLayer], Sequence[float]]
+) -> tuple[tuple[str, ...], FloatArray]:
+    """Names and rows of a table from one row a module.
+
+    A module that runs several times is one thing to quantise: its uses share the row evenly.
+    """
+    rows: list[FloatArray] = []
+    names: list[str] = []
+    for layer in layers:
+        row = np.array(row_of(layer), dtype=np.float64) / len(layer.uses)
+        names += layer.uses
+        rows += [row] * len(layer.uses)
+    return tuple(names), np.array(rows)
+
+
 def additive_table(
     layers: Iterable[ProbedLayer],
     parts: Parts,
     precisions: Sequence[Precision],
     *,
     metric: str,
-    meta: Mapping[str, str],
-    activation_weight: float = 1.0,
+    meta: Mapping[str, object],
+    activation_weight: float,
 ) -> SensitivityTable:
-    """Sensitivity ``weights(w) + activation_weight * activations(a)``.
+    """Sensitivity ``weights(w) + activation_weight * activations(a)``."""
 
-    A module that runs several times is one thing to quantise: its uses share the value evenly.
-    """
-    rows, names = [], []
-    for layer in layers:
-        row = [
+    def row(layer: ProbedLayer) -> list[float]:
+        return [
             parts.weights[layer.name, precision.weight_bits]
             + activation_weight
             * parts.activations.get((layer.name, precision.activation_bits), 0.0)
             for precision in precisions
         ]
-        for use in layer.uses:
-            rows.append([value / len(layer.uses) for value in row])
-            names.append(use)
+
+    names, values = spread_rows(layers, row)
+    told = {**meta, "activation_weight": activation_weight}
     return SensitivityTable(
-        layers=tuple(names),
+        layers=names,
         precisions=tuple(precisions),
-        values=np.array(rows, dtype=np.float64),
+        values=values,
         metric=metric,
-        meta={**meta, "activation_weight": str(activation_weight)},
+        meta={name: str(value) for name, value in told.items()},
     )

@@ -236,12 +236,12 @@ def test_a_negative_trace_counts_as_zero_and_is_told():
 def test_an_operator_without_second_derivative_is_named():
     class Once(torch.autograd.Function):
         @staticmethod
-        def forward(ctx, x):
+        def forward(_ctx, x):
             return x.clone()
 
         @staticmethod
         @torch.autograd.function.once_differentiable
-        def backward(ctx, gradient):
+        def backward(_ctx, gradient):
             return gradient
 
     class Stopped(nn.Module):
@@ -255,7 +255,7 @@ def test_an_operator_without_second_derivative_is_named():
 
     model, x = Stopped(), torch.ones(1, 2)
     workload = extract(model, x)
-    with pytest.raises(UnsupportedError, match="second derivatives.*fisher"):
+    with pytest.raises(UnsupportedError, match=r"second derivatives.*fisher"):
         HessianTrace().measure(model, workload, [(x, torch.tensor([0]))], [Precision(4, 4)])
 
 
