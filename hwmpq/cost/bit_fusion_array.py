@@ -13,7 +13,7 @@ from hwmpq.cost.base import IntArray, ceil_div
 from hwmpq.cost.bit_fusion_spec import BitFusionArray, BitFusionBehavior
 from hwmpq.cost.tiling import Loop, TileGrid
 from hwmpq.precision import Precision
-from hwmpq.workload.layer import LoopNest
+from hwmpq.workload.loops import LoopNest
 
 
 def operands_per_unit(bits: IntArray, array: BitFusionArray, rounding: str) -> IntArray:

@@ -46,9 +46,8 @@ def graph_figure(
         msg = f"workload '{workload.name}' has no multiplying layer or join to draw"
         raise UnsupportedError(msg)
     layout = lay_out(shown)
-    figure = Figure(
-        figsize=((layout.columns + _ARC) * _COLUMN_INCHES, layout.rows * _ROW_INCHES + 0.5)
-    )
+    inches = ((layout.columns + _ARC) * _COLUMN_INCHES, layout.rows * _ROW_INCHES + 0.5)
+    figure = Figure(figsize=inches)
     axes = figure.add_axes((0.02, 0.01, 0.96, 0.98))
     axes.axis("off")
     for source, reader in layout.edges:
@@ -80,16 +79,19 @@ def graph_figure(
 
 
 def _edge(start: tuple[float, int], end: tuple[float, int]) -> PathPatch:
-    """A line down to the next row, or an arc beside what lies between."""
+    """A line down to the next row, or a curve beside what lies between."""
     (x0, y0), (x1, y1) = start, end
-    if y1 - y0 > 1 and x0 == x1:
-        side, bulge = x0 + _WIDTH / 2, x0 + _WIDTH / 2 + _ARC
-        points = [(side, y0), (bulge, y0), (bulge, y1), (side, y1)]
-        codes = [Path2D.MOVETO, Path2D.CURVE4, Path2D.CURVE4, Path2D.CURVE4]
-    else:
-        points = [(x0, y0 + _HEIGHT / 2), (x1, y1 - _HEIGHT / 2)]
-        codes = [Path2D.MOVETO, Path2D.LINETO]
-    return PathPatch(Path2D(points, codes), facecolor="none", edgecolor=GREY, lw=0.8, zorder=1)
+    far, half = y1 - y0 > 1, _WIDTH / 2
+    curve: list[tuple[float, float]] = []
+    if far and x0 == x1:
+        bulge = x0 + half + _ARC
+        curve = [(x0 + half, y0), (bulge, y0), (bulge, y1), (x0 + half, y1)]
+    elif far and x0 > x1:
+        curve = [(x0, y0 + _HEIGHT / 2), (x0, y1), (x0, y1), (x1 + half, y1)]
+    line: list[tuple[float, float]] = [(x0, y0 + _HEIGHT / 2), (x1, y1 - _HEIGHT / 2)]
+    codes = [Path2D.MOVETO, *([Path2D.CURVE4] * 3 if curve else [Path2D.LINETO])]
+    path = Path2D(curve or line, codes)
+    return PathPatch(path, facecolor="none", edgecolor=GREY, lw=0.8, zorder=1)
 
 
 def _detail(

@@ -47,9 +47,8 @@ def test_branches_of_equal_depth_stand_side_by_side() -> None:
     x = builder.add_input("input", (1, 8))
     for name in "abc":
         builder.add(Linear(name=name, in_features=8, out_features=8), [x])
-    columns = sorted(
-        column for column, _ in lay_out(drawn_graph(builder.build())).positions.values()
-    )
+    layout = lay_out(drawn_graph(builder.build()))
+    columns = sorted(column for column, _ in layout.positions.values())
     assert columns == [0, 1, 2]
 
 
