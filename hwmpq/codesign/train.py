@@ -103,6 +103,7 @@ class EpochTask:
         hooks: the method's hooks.
         on_step: is told of each finished step.
         what: what is trained, for messages.
+        rate: share of the recipe's learning rate.
     """
 
     model: nn.Module
@@ -116,6 +117,7 @@ class EpochTask:
     hooks: Hooks
     on_step: Callable[[], None]
     what: str
+    rate: float = 1.0
 
 
 def steps_of(part: Part, batch_size: int) -> int:
@@ -140,7 +142,7 @@ def train_epoch(task: EpochTask) -> float:
     batches = task.part.batches(recipe.batch_size, generator=generator)
     for step, (inputs, labels) in enumerate(batches):
         batch = (inputs.to(task.device), labels.to(task.device))
-        rate = learning_rate(recipe, task.epoch * count + step, count)
+        rate = task.rate * learning_rate(recipe, task.epoch * count + step, count)
         for group in task.optimizer.param_groups:
             group["lr"] = rate
         task.optimizer.zero_grad(set_to_none=True)

@@ -86,6 +86,8 @@ class JointSteps:
             layer.weight.enabled = layer.activation.enabled = not pinned
             if not pinned:
                 self.searched[name] = layer
+        self.seed = seed
+        self.epoch = 0
         self.random = random.Random(seed)
         self._pulls: dict[tuple[str, str], float] = {}
         self._passes = 0
@@ -100,6 +102,26 @@ class JointSteps:
             self._pulls[name, kind] = self._pulls.get((name, kind), 0.0) + pull
 
         return observe
+
+    def begin_epoch(self) -> None:
+        """Draw the epoch's random widths from the seed and its number."""
+        self.random = random.Random(self.seed * 1_000_003 + self.epoch)
+        self.epoch += 1
+
+    def state(self) -> dict[str, Tensor]:
+        """What has been summed up, to go on from."""
+        keys = self.pulls()
+        return {
+            "pulls": torch.tensor(
+                [self._pulls.get(key, 0.0) for key in keys], dtype=torch.float64
+            ),
+            "counts": torch.tensor([self._passes, self.epoch]),
+        }
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take back what `state` gave."""
+        self._pulls = dict(zip(self.pulls(), state["pulls"].tolist(), strict=True))
+        self._passes, self.epoch = (int(count) for count in state["counts"])
 
     def pulls(self) -> dict[tuple[str, str], float]:
         """Gradients at the quantised tensors: root mean square, mean over passes."""
