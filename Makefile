@@ -16,7 +16,7 @@ setup: $(STAMP) ## create .venv and install hwmpq with the tested versions
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "hwmpq needs Python 3.11 or newer; set PYTHON=python3.11"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,onnx]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,onnx,cluster,search]'
 	@touch $(STAMP)
 
 demo: $(STAMP) ## train a mixed-precision network for a modelled accelerator and write its report

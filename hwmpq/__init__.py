@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from hwmpq.precision import Assignment, Precision, precisions
     from hwmpq.report.html import write_run_report as write_report
     from hwmpq.sensitivity.base import SensitivityTable
+    from hwmpq.sweep.result import Sweep
+    from hwmpq.sweep.run import run_sweep
     from hwmpq.workload.from_torch import extract
     from hwmpq.workload.graph import Workload
     from hwmpq.workload.loader import load_workload
@@ -57,6 +59,7 @@ _HOMES: Final = {
     "Run": "hwmpq.codesign.run",
     "SensitivityTable": "hwmpq.sensitivity.base",
     "SpecError": "hwmpq.errors",
+    "Sweep": "hwmpq.sweep.result",
     "TrainingError": "hwmpq.errors",
     "UnsupportedError": "hwmpq.errors",
     "Workload": "hwmpq.workload.graph",
@@ -68,6 +71,7 @@ _HOMES: Final = {
     "methods": "hwmpq.methods",
     "optimize": "hwmpq.codesign.run",
     "precisions": "hwmpq.precision",
+    "run_sweep": "hwmpq.sweep.run",
     "sensitivity": "hwmpq.sensitivity",
     "write_report": "hwmpq.report.html",
 }
@@ -89,6 +93,7 @@ __all__ = [
     "Run",
     "SensitivityTable",
     "SpecError",
+    "Sweep",
     "TrainingError",
     "UnsupportedError",
     "Workload",
@@ -101,6 +106,7 @@ __all__ = [
     "methods",
     "optimize",
     "precisions",
+    "run_sweep",
     "sensitivity",
     "write_report",
 ]

@@ -29,6 +29,7 @@ VERBS: Final[Mapping[str, tuple[str, str]]] = {
     "evaluate": ("evaluate:evaluate", "Evaluate a network on modelled accelerators."),
     "allocate": ("allocate:allocate", "Allocate bits inside hard budgets, without training."),
     "optimize": ("optimize:optimize", "Train a network to mixed precision inside hard budgets."),
+    "sweep": ("sweep:sweep", "Sweep budgets and accelerators; fronts and their policies."),
     "report": ("report:report", "Write HTML, Markdown and CSV about runs."),
 }
 """Verb -> module and function under ``hwmpq.cli``, and what the overview says of it."""

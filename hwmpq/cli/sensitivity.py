@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from hwmpq import registry
 from hwmpq.allocate.question import Question
-from hwmpq.errors import Problem, SpecError, TrainingError
-from hwmpq.sensitivity.base import SensitivityMetric, SensitivityTable
+from hwmpq.sensitivity.base import SensitivityTable
+from hwmpq.sensitivity.measure import measure_metric, require_weights, table_file
 
 
 def find_sensitivity(
@@ -29,46 +28,19 @@ def find_sensitivity(
         NotFoundError: no such metric.
         TrainingError: no weights were given and random ones were not asked for.
     """
-    file = _table_file(Path(name_or_file))
+    file = table_file(Path(name_or_file))
     if file is not None:
         return SensitivityTable.load(file)
-    metric: SensitivityMetric = registry.resolve("metric", name_or_file)
-    if weights is None and not random_weights:
-        msg = (
-            f"'{name_or_file}' measured on untrained weights says nothing about the trained "
-            "network; give --weights FILE_OR_RUN, or --random-weights if that is meant"
-        )
-        raise TrainingError(msg)
-    import torch
-
-    from hwmpq.data.base import load_data
-    from hwmpq.models.build import build_model
-    from hwmpq.models.weights import load_weights
-    from hwmpq.workload.loader import read_workload_file
-
-    torch.set_num_threads(threads)
-    model = build_model(workload, seed=seed)
-    if weights is not None:
-        load_weights(model, weights)
-    named = data or read_workload_file(workload).spec.data
-    if named is None:
-        msg = f"workload '{workload}' names no data set; give --data NAME"
-        raise TrainingError(msg)
+    registry.resolve("metric", name_or_file)
+    require_weights(name_or_file, weights, random_weights=random_weights)
     pins = question.fixed.values()
-    columns = tuple(dict.fromkeys((*question.candidates, *pins)))
-    return metric.measure(model, question.workload, load_data(named, seed=seed), columns)
-
-
-def _table_file(path: Path) -> Path | None:
-    """The table's file: the path itself, or that of a run's last round."""
-    if path.is_file():
-        return path
-    history = path / "history.json"
-    if not history.is_file():
-        return None
-    try:
-        rounds = json.loads(history.read_text(encoding="utf-8"))["rounds"]
-        return path / str(rounds[-1]["sensitivity_file"])
-    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-        problem = Problem("rounds", "must name the sensitivity table of a round")
-        raise SpecError(str(history), [problem]) from error
+    return measure_metric(
+        name_or_file,
+        question.workload,
+        workload,
+        tuple(dict.fromkeys((*question.candidates, *pins))),
+        weights=weights,
+        data=data,
+        seed=seed,
+        threads=threads,
+    )
