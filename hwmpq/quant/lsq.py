@@ -33,13 +33,16 @@ class _LearnedStep(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
         gradient = gradients[0]
         (scaled,) = ctx.saved_tensors
-        clipped = scaled.clamp(ctx.codes.low, ctx.codes.high)
-        inside = clipped == scaled
-        # round(v/s) - v/s inside the range and the end code outside are both
-        # round(clip(v/s)) - inside * v/s.
-        slope = clipped.round_().sub_(scaled * inside)
-        step_gradient = torch.dot(slope.reshape(-1), gradient.reshape(-1))
-        return gradient * inside, step_gradient * ctx.step_gradient_scale, None, None
+        low, high = ctx.codes.low, ctx.codes.high
+        # One kernel for "the gradient inside the range, zero at its ends and outside".
+        passed = torch.ops.aten.hardtanh_backward(gradient, scaled, low, high)
+        # round(v/s) - v/s inside and the end code outside are both round(clip(v/s)) less v/s
+        # inside, so the step's gradient needs no tensor of slopes.
+        rounded = scaled.clamp(low, high).round_()
+        step_gradient = torch.dot(rounded.reshape(-1), gradient.reshape(-1)) - torch.dot(
+            scaled.reshape(-1), passed.reshape(-1)
+        )
+        return passed, step_gradient * ctx.step_gradient_scale, None, None
 
 
 def learned_step(values: Tensor, step: Tensor, codes: Codes, step_gradient_scale: float) -> Tensor:

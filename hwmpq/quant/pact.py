@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hwmpq.quant.base import FakeQuantizer
-from hwmpq.quant.grid import Codes, symmetric_codes, to_codes, unsigned_codes
+from hwmpq.quant.grid import Codes, symmetric_codes, unsigned_codes
 
 SMALLEST_CLIP = 1e-3
 """The clipping level may not reach zero, where it would receive no gradient that raises it."""
@@ -19,30 +19,29 @@ class _LearnedClip(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, clip: Tensor, codes: Codes) -> Tensor:
-        ctx.save_for_backward(values, clip)
-        ctx.signed = codes.low < 0
         step = clip / codes.high
-        return to_codes(values, step, codes).mul_(step)
+        scaled = torch.div(values, step)
+        ctx.save_for_backward(scaled)
+        ctx.codes = codes
+        return scaled.clamp(codes.low, codes.high).round_().mul_(step)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
         gradient = gradients[0]
-        values, clip = ctx.saved_tensors
-        above = values >= clip
-        clip_gradient = (gradient * above).sum()
-        if ctx.signed:
-            below = values <= -clip
-            clip_gradient = clip_gradient - (gradient * below).sum()
-        else:
-            below = values < 0
-        return gradient * ~(above | below), clip_gradient, None
+        (scaled,) = ctx.saved_tensors
+        low, high = ctx.codes.low, ctx.codes.high
+        passed = torch.ops.aten.hardtanh_backward(gradient, scaled, low, high)
+        # The clipped value less the value inside is high above, low below and zero between.
+        reached = torch.dot(scaled.clamp(low, high).reshape(-1), gradient.reshape(-1))
+        inside = torch.dot(scaled.reshape(-1), passed.reshape(-1))
+        return passed, (reached - inside) / high, None
 
 
 def learned_clip(values: Tensor, clip: Tensor, codes: Codes) -> Tensor:
     """Clip at a learned level and quantise with the step ``clip / high``.
 
-    ``dy/dx`` is 1 inside the clip; ``dy/dclip`` is 1 where ``x >= clip``, and for signed codes -1
-    where ``x <= -clip``.
+    ``dy/dx`` is 1 inside the clip and 0 at its ends and outside; ``dy/dclip`` is 1 where
+    ``x >= clip``, and for signed codes -1 where ``x <= -clip``.
 
     References:
         J. Choi et al., "PACT", arXiv:1805.06085, eq. 1 to 3; the signed form is ours.
