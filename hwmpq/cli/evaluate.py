@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import pandas as pd
 import typer
-from rich.table import Table
 
-from hwmpq.accelerator.area import area_mm2, equal_area_factors
+from hwmpq.accelerator.area import equal_area_factors
 from hwmpq.accelerator.families import mixing_warnings
 from hwmpq.accelerator.loader import load_accelerator
 from hwmpq.accelerator.spec import Accelerator
@@ -26,15 +24,15 @@ from hwmpq.cli.options import (
     WorkloadName,
     parse_assignments,
 )
-from hwmpq.cli.output import note, print_json, show, table
-from hwmpq.cost.summary import bound_ratio, evaluation_as_json, totals
+from hwmpq.cli.output import note, print_json, show
+from hwmpq.cost.summary import evaluation_as_json
 from hwmpq.cost.table import CostTable, cost_table
 from hwmpq.errors import BudgetError
 from hwmpq.files import write_atomic
 from hwmpq.precision import Assignment, Precision
+from hwmpq.report.evaluation_page import Evaluation
 from hwmpq.report.html import write_evaluation_report
-from hwmpq.report.text import evaluation_summary
-from hwmpq.units import format_energy, format_seconds
+from hwmpq.report.text import comparison_summary, evaluation_summary
 from hwmpq.workload.graph import Workload
 from hwmpq.workload.loader import load_workload
 
@@ -64,33 +62,6 @@ def _write_csv(file: Path, tables: list[CostTable], policy: Assignment | None) -
             frame["accelerator"] = costs.accelerator
     joined = pd.concat(frames) if len(frames) > 1 else frames[0]
     write_atomic(file, lambda part: joined.to_csv(part, index=False))
-
-
-def _comparison(
-    tables: Sequence[CostTable],
-    assignments: Sequence[Assignment],
-    machines: Sequence[Accelerator],
-    factors: Sequence[float],
-) -> Table:
-    """Network totals side by side; with factors, also the latency at the first one's area."""
-    rows = []
-    for index, machine in enumerate(machines):
-        found = totals(tables[index], assignments[index])
-        seconds = found["latency_cycles"] / machine.clock_hz
-        ratio = bound_ratio(found["latency_cycles"], found["latency_bound_cycles"])
-        area = area_mm2(machine).total_mm2
-        row = [
-            machine.name,
-            format_seconds(seconds),
-            format_energy(found["energy_pj"]),
-            "-" if ratio is None else f"{ratio:.3g}",
-            "unknown" if area is None else f"{area:.4g}",
-        ]
-        rows.append([*row, format_seconds(seconds / factors[index])] if factors else row)
-    columns = ["accelerator", ">latency", ">energy", ">times the bound", ">area mm2"]
-    return table(
-        "Side by side", [*columns, ">latency at equal area"] if factors else columns, rows
-    )
 
 
 def evaluate(
@@ -125,6 +96,7 @@ def evaluate(
         raise BudgetError(msg)
     changes = parse_assignments(overrides, "--set")
     machines = [load_accelerator(name, changes) for name in accelerators]
+    factors = equal_area_factors(machines) if equal_area else ()
     network = load_workload(workload, batch=batch, exempt=tuple(exempt or ()))
     uniform = Precision(weight_bits, activation_bits)
     results = [_evaluate_one(network, m, uniform, policy, all_precisions) for m in machines]
@@ -137,7 +109,10 @@ def evaluate(
         if report is not None
         else None
     )
-    factors = equal_area_factors(machines) if equal_area else ()
+    evaluations = [
+        Evaluation(costs, machine, assignment)
+        for (costs, assignment), machine in zip(results, machines, strict=True)
+    ]
     if as_json:
         found: list[Any] = [
             evaluation_as_json(costs, assignment, machine, network)
@@ -151,7 +126,7 @@ def evaluate(
     for (costs, assignment), machine in zip(results, machines, strict=True):
         show(*evaluation_summary(costs, assignment, machine))
     if len(machines) > 1:
-        show(_comparison(tables, assignments, machines, factors))
+        show(comparison_summary(evaluations, network, equal_area=equal_area))
     for warning in dict.fromkeys(text for m in machines for text in mixing_warnings(m)):
         note(f"note: {warning}")
     if network.unpriced:

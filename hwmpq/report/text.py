@@ -17,6 +17,7 @@ from hwmpq.cost.table import CostTable
 from hwmpq.precision import Assignment
 from hwmpq.report import columns
 from hwmpq.report.columns import BUDGET_TITLES, ENERGY_TITLES, budget_amount, budget_grid
+from hwmpq.report.evaluation_page import Evaluation, evaluation_frame
 from hwmpq.report.grid import (
     MISSING,
     Column,
@@ -33,6 +34,21 @@ from hwmpq.report.outcome import reference_of
 from hwmpq.report.run_tables import budget_frame
 from hwmpq.report.tables import fold_unchoosable, layer_frame, summed, total_row, uniform_bits
 from hwmpq.units import format_bits, format_energy, format_seconds
+from hwmpq.workload.graph import Workload
+
+_COMPARED: Final = frozenset(
+    {
+        "accelerator",
+        "precision",
+        "latency_s",
+        "energy_pj",
+        "area_mm2",
+        "peak_activation_memory_bits",
+        "utilization",
+        "bound_ratio",
+    }
+)
+"""Columns of the comparison that fit a terminal."""
 
 _STYLES: Final[dict[Flag, str]] = {"": "", "good": "green", "bad": "bold red", "warn": "yellow"}
 
@@ -129,6 +145,22 @@ def evaluation_summary(
         f"utilisation: {percent(row['utilization'])} of the array while it computes",
     )
     return (_layer_table(table, assignment, None, title), *(Text(line) for line in lines))
+
+
+def comparison_summary(
+    evaluations: Sequence[Evaluation], workload: Workload, *, equal_area: bool = False
+) -> Table:
+    """Network totals of several accelerators side by side.
+
+    Args:
+        evaluations: at least one.
+        workload: the network.
+        equal_area: also show the latency at the area of the first, see `equal_area_factors`.
+    """
+    frame = evaluation_frame(evaluations, workload)
+    keys = {*_COMPARED, "latency_s_at_first_area"} if equal_area else _COMPARED
+    wanted = [column for column in columns.EVALUATIONS if column.key in keys]
+    return rich_table(make_grid(frame, wanted), f"{workload.name}, side by side")
 
 
 def interval_table(

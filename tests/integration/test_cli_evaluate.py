@@ -167,3 +167,20 @@ def test_list_and_check_know_everything_that_is_shipped(cli) -> None:
     files = [*shipped_files("accelerators").values(), *shipped_files("workloads").values()]
     checked = cli("check", *files)
     assert checked.code == 0, checked.err
+
+
+def test_equal_area_scales_latency_by_the_first_area(cli, layers_file) -> None:
+    pair = ("-a", "bitfusion-isca18", "-a", "loom-1b", "--equal-area")
+    found = json.loads(cli("evaluate", layers_file, *pair, "--json").out)["evaluations"]
+    areas = [body["area_mm2"]["total"] for body in found]
+    for body, area in zip(found, areas, strict=True):
+        scaled = body["totals"]["latency_s_at_equal_area"]
+        assert scaled == pytest.approx(body["totals"]["latency_s"] * area / areas[0])
+    assert "latency at equal area" in " ".join(cli("evaluate", layers_file, *pair).out.split())
+
+
+def test_equal_area_with_an_unknown_area_says_which(cli, layers_file) -> None:
+    pair = ("-a", "bitfusion-isca18", "-a", "stripes", "--equal-area")
+    outcome = cli("evaluate", layers_file, *pair)
+    assert outcome.code == 2
+    assert "'stripes' cannot be compared at equal area" in outcome.err
