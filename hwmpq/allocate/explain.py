@@ -29,7 +29,8 @@ class Conflict:
         alone: the least achievable of each, the others aside.
         jointly: the least achievable of each while the others hold; None where the others cannot
             hold together.
-        blockers: for each, the layers that spend most of it at its least, with their share.
+        blockers: for each, the layers that spend most of it at its least, with their share; what
+            no choice changes is one of them.
     """
 
     names: tuple[str, ...]
@@ -112,16 +113,21 @@ def _only(problem: AllocationProblem, names: list[str]) -> AllocationProblem:
 def _blockers(
     problem: AllocationProblem, name: str, effort: Effort
 ) -> tuple[tuple[str, float], ...]:
-    """Layers that spend most of a budget when it is spent least."""
+    """Who spends most of a budget when it is spent least, with shares."""
     alone = replace(problem, resources=problem.rows_of(name))
     choices = cheapest(alone, name, effort=effort)
     if choices is None:
         return ()
     row: Resource = max(alone.resources, key=lambda row: row.total(choices) / row.divisor)
-    spent = row.costs[np.arange(len(row.costs)), choices]
     total = row.total(choices)
-    order = np.argsort(-spent, kind="stable")[:_LAYERS_NAMED].tolist()
-    return tuple((problem.layers[index], float(spent[index]) / total) for index in order if total)
+    spent = row.costs[np.arange(len(row.costs)), choices].tolist()
+    where = f" at '{row.label}'" if row.label else ""
+    parts = [(f"what has no choice{where}", float(row.constant) / total if total else 0.0)]
+    parts += [
+        (layer, value / total) for layer, value in zip(problem.layers, spent, strict=True) if value
+    ]
+    parts.sort(key=lambda part: -part[1])
+    return tuple(part for part in parts[:_LAYERS_NAMED] if part[1] > 0)
 
 
 def infeasible(problem: AllocationProblem) -> InfeasibleError:
@@ -135,8 +141,9 @@ def infeasible(problem: AllocationProblem) -> InfeasibleError:
         alone, jointly = conflict.alone[name], conflict.jointly[name]
         shortfalls.append(Shortfall(name, limit, alone if jointly is None else jointly, row.unit))
         text = f"{name}: limit {show(limit, row.unit)}, least achievable {show(alone, row.unit)}"
-        if row.reference:
-            text += f" ({alone * row.divisor / row.reference:.3f}x of the reference)"
+        reference = max(each.reference or 0.0 for each in problem.rows_of(name))
+        if reference:
+            text += f" ({alone * row.divisor / reference:.3f}x of the reference)"
         if jointly is not None:
             text += f", {show(jointly, row.unit)} while the others hold"
         most = ", ".join(f"{layer} {share:.0%}" for layer, share in conflict.blockers[name])

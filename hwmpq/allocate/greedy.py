@@ -33,10 +33,10 @@ class Greedy:
             InfeasibleError: no assignment meets the budgets, or the heuristic found none.
         """
         started = time.perf_counter()
+        if not is_feasible(problem):
+            raise infeasible(problem)
         walk = _Walk(problem)
         if not walk.descend():
-            if not is_feasible(problem):
-                raise infeasible(problem)
             msg = "the greedy heuristic found no assignment; the exact allocator does"
             raise InfeasibleError(msg)
         walk.take_back()

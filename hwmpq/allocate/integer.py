@@ -211,6 +211,9 @@ def search(
         solver = cp_model.CpSolver()
         solver.parameters.num_workers = effort.workers
         solver.parameters.random_seed = effort.seed
+        # its presolve calls wrong answers optimal on coefficients this large (OR-Tools 9.15,
+        # tests/unit/allocate/test_ilp.py), and `compact` has done its work already
+        solver.parameters.cp_model_presolve = False
         # knapsacks of many choices live on their linear relaxation
         solver.parameters.linearization_level = 2
         solver.parameters.max_time_in_seconds = max(deadline - time.monotonic(), 0.01)

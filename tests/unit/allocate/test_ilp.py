@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from dataclasses import replace
@@ -140,6 +141,33 @@ def test_many_near_misses_fall_back_to_safe_limits(monkeypatch: pytest.MonkeyPat
     assert found.bound is not None
     assert found.bound <= found.objective
     assert sum(p == P8 for p in found.assignment.values()) == 2
+
+
+@pytest.mark.parametrize("seed", [1020, 1260, 1297])
+def test_where_the_solvers_own_presolve_goes_wrong(seed: int) -> None:
+    # CP-SAT 9.15 with presolve calls a worse answer optimal on exactly these
+    generator = np.random.default_rng(seed)
+    sensitivity = generator.random((4, 6))
+    rows = []
+    for name in ("latency", "energy"):
+        costs = generator.random((4, 6))
+        least, most = costs.min(axis=1).sum(), costs.max(axis=1).sum()
+        limit = float(least + generator.random() * (most - least))
+        rows.append(Resource(name=name, unit="", costs=costs, limit=limit))
+    problem = AllocationProblem(
+        layers=tuple("abcd"),
+        precisions=precisions([2, 4], [2, 4, 8]),
+        sensitivity=sensitivity,
+        allowed=np.ones((4, 6), dtype=np.bool_),
+        resources=tuple(rows),
+        ties=(Tie(("a", "b", "c"), "weights"),),
+    )
+    reached = [
+        problem.objective(choices)
+        for choices in map(np.array, itertools.product(range(6), repeat=4))
+        if problem.ties_hold(choices) and not problem.exceeded(choices)
+    ]
+    assert ILP().solve(problem).objective == min(reached)
 
 
 def test_same_seed_same_answer() -> None:
