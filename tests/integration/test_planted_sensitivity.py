@@ -28,6 +28,11 @@ from hwmpq.quant.pact import PactQuantizer
 from hwmpq.quant.symmetric import SymmetricQuantizer
 from hwmpq.sensitivity.base import SensitivityTable
 from hwmpq.sensitivity.bit_gradient import BitGradient
+from hwmpq.sensitivity.fisher import Fisher
+from hwmpq.sensitivity.hessian_trace import HessianTrace
+from hwmpq.sensitivity.joint_steps import StepOptions
+from hwmpq.sensitivity.output_sqnr import OutputSqnr
+from hwmpq.sensitivity.step_size import StepSize
 from hwmpq.workload.from_torch import extract
 
 LOW, HIGH = Precision(2, 8), Precision(4, 8)
@@ -119,13 +124,33 @@ def trained(request, digits):
     torch.set_num_threads(threads)
 
 
+INVARIANT = {
+    "bit_gradient": BitGradient(),
+    "fisher": Fisher(),
+    "hessian_trace": HessianTrace(),
+    "output_sqnr": OutputSqnr(),
+    "step_size": StepSize(),
+}
+
+
 @pytest.mark.slow
-def test_the_right_branch_is_chosen_before_and_after_a_rescale(trained, digits):
-    twin = rescaled(trained)
+def test_the_rescaled_network_is_the_same_function(trained, digits):
     inputs = digits.example
-    torch.testing.assert_close(twin(inputs), trained(inputs), rtol=1e-4, atol=1e-4)
-    assert chosen(BitGradient(), trained, digits) == policy(right=True)
-    assert chosen(BitGradient(), twin, digits) == policy(right=True)
+    torch.testing.assert_close(rescaled(trained)(inputs), trained(inputs), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("metric", INVARIANT.values(), ids=INVARIANT)
+def test_the_right_branch_is_chosen_before_and_after_a_rescale(trained, digits, metric):
+    assert chosen(metric, trained, digits) == policy(right=True)
+    assert chosen(metric, rescaled(trained), digits) == policy(right=True)
+
+
+@pytest.mark.slow
+def test_raw_steps_follow_the_scale_of_the_weights(trained, digits):
+    raw = StepSize(options=StepOptions(indicator="step"))
+    assert chosen(raw, trained, digits) == policy(right=True)
+    assert chosen(raw, rescaled(trained), digits) == policy(right=False)
 
 
 @pytest.mark.slow
