@@ -32,6 +32,7 @@ class BitSimArray(Spec):
         energy_pj_per_element_cycle: energy of one element in one cycle, busy or not.
         weight_register_energy_pj: energy of one row's weight registers in one cycle.
         input_register_energy_pj: energy of one column's registers and dispatcher for one tile.
+        area_um2_per_element: area of one element, where known.
     """
 
     rows: PositiveInt
@@ -41,6 +42,13 @@ class BitSimArray(Spec):
     energy_pj_per_element_cycle: NonNegativeFloat
     weight_register_energy_pj: NonNegativeFloat
     input_register_energy_pj: NonNegativeFloat
+    area_um2_per_element: NonNegativeFloat | None = None
+
+    @property
+    def area_mm2(self) -> float | None:
+        """Area of the array, where known."""
+        each = self.area_um2_per_element
+        return None if each is None else each * self.rows * self.columns / 1e6
 
 
 class BitSimBehavior(Spec):

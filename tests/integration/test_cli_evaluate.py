@@ -180,7 +180,7 @@ def test_equal_area_scales_latency_by_the_first_area(cli, layers_file) -> None:
 
 
 def test_equal_area_with_an_unknown_area_says_which(cli, layers_file) -> None:
-    pair = ("-a", "bitfusion-isca18", "-a", "stripes", "--equal-area")
+    pair = ("-a", "bitfusion-isca18", "-a", "bismo-8x256x8", "--equal-area")
     outcome = cli("evaluate", layers_file, *pair)
     assert outcome.code == 2
-    assert "'stripes' cannot be compared at equal area" in outcome.err
+    assert "'bismo-8x256x8' cannot be compared at equal area" in outcome.err
