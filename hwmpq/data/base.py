@@ -138,11 +138,17 @@ class DataSet(Protocol):
 
 
 def load_data(name: str, *, folder: Path | None = None, seed: int = 0) -> Data:
-    """Load a registered data set by name.
+    """Load a data set by name, by ``name=folder``, or an image folder by its path.
 
     Raises:
         NotFoundError: no such data set.
+        TrainingError: its files are missing or unusable.
     """
+    if folder is None and Path(name).is_dir():
+        name, folder = "image_folder", Path(name)
+    elif folder is None and "=" in name:
+        name, _, path = name.partition("=")
+        folder = Path(path)
     dataset: DataSet = registry.resolve("data", name)
     return dataset.load(folder=folder, seed=seed)
 
