@@ -27,6 +27,9 @@ def shipped_files(kind: str) -> Mapping[str, Path]:
 def find_file(kind: str, name_or_path: str) -> Path:
     """Resolve what the user typed: a path if it looks like one, else a shipped name.
 
+    Shipped names are found whatever their case, hyphens and underscores: ``MobileNetV2`` is
+    ``mobilenet-v2``.
+
     Raises:
         NotFoundError: no such shipped name.
         SpecError: it looks like a path and there is no such file.
@@ -36,11 +39,17 @@ def find_file(kind: str, name_or_path: str) -> Path:
     if path.is_file():
         return path
     files = shipped_files(kind)
-    if name_or_path in files:
-        return files[name_or_path]
+    wanted = _plain(name_or_path)
+    for name, file in files.items():
+        if _plain(name) == wanted:
+            return file
     if looks_like_path:
         raise missing_file(path)
     raise NotFoundError(kind.removesuffix("s"), name_or_path, files)
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "").replace("_", "")
 
 
 def missing_file(path: Path) -> SpecError:

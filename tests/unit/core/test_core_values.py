@@ -88,6 +88,8 @@ def test_unknown_part_names_its_family() -> None:
 
 def test_find_file_tells_names_from_paths(tmp_path) -> None:
     assert find_file("accelerators", "stripes").name == "stripes.yaml"
+    assert find_file("workloads", "MobileNetV2").name == "mobilenet-v2.yaml"
+    assert find_file("accelerators", "bitfusion_isca18").name == "bitfusion-isca18.yaml"
     with pytest.raises(NotFoundError, match="Did you mean 'stripes'"):
         find_file("accelerators", "stripse")
     with pytest.raises(SpecError, match="no such file"):
