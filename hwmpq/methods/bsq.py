@@ -1,0 +1,235 @@
+"""BSQ: bit planes of weights are trained; a group lasso empties planes where they cost most.
+
+The lasso is weighted by what a plane costs on the accelerator. Planes that have emptied are
+dropped every interval, and the exact solver trims what is left to the budgets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hwmpq.errors import UnsupportedError
+from hwmpq.methods.base import Schedule, Session, Task, require_epochs
+from hwmpq.methods.fine_tuning import FineTuning
+from hwmpq.methods.fractional_cost import FractionalBudgets
+from hwmpq.methods.learned_bits import distance, snapping_note
+from hwmpq.precision import Assignment, Precision
+from hwmpq.quant.bit_planes import BitPlanes, collapse
+from hwmpq.quant.insert import QuantizedModel, QuantizerPair, Site, insert_quantizers
+from hwmpq.quant.pact import PactQuantizer
+from hwmpq.sensitivity.base import SensitivityTable
+
+Reweighting: TypeAlias = Literal["accelerator", "parameters", "none"]
+_REWEIGHTINGS: Final = ("accelerator", "parameters", "none")
+_SHARE_OF_INTERVAL: Final = 0.25
+"""The authors adjust precision every 100 of 350 epochs."""
+_FIXED_ACTIVATIONS: Final = 1e4
+"""Distance of a bit between an activation and its fixed width: more than weights ever weigh."""
+_ACTIVATION_BITS: Final = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BSQ:
+    """Settings of BSQ.
+
+    Attributes:
+        alpha: weight of the group lasso, the trade-off between accuracy and bits.
+        reweighting: what a layer's lasso is multiplied by: its share of the accelerator's marginal
+            cost of a plane, of the parameters as in the paper, or nothing.
+        interval: epochs between adjustments of precision; None is a quarter of all.
+        activation_bits: of every layer without a pin; narrower only where the budgets cannot be
+            met otherwise. None lets the solver choose.
+        grow: whether a layer whose codes overflow gets another plane, which changes its weights,
+            instead of being clipped.
+        frozen_share: share of the epochs, at the end, whose bits stay.
+    """
+
+    alpha: float = 0.01
+    reweighting: Reweighting = "accelerator"
+    interval: int | None = None
+    activation_bits: int | None = _ACTIVATION_BITS
+    grow: bool = False
+    frozen_share: float = 0.25
+
+    def __post_init__(self) -> None:
+        if self.reweighting not in _REWEIGHTINGS:
+            known = ", ".join(_REWEIGHTINGS)
+            msg = f"bsq re-weights by {known}, but the reweighting is '{self.reweighting}'"
+            raise UnsupportedError(msg)
+
+    @property
+    def name(self) -> str:
+        """Registry name."""
+        return "bsq"
+
+    def schedule(self, epochs: int) -> Schedule:
+        """Learn planes from the float network, trim them once, then train float weights again.
+
+        Raises:
+            TrainingError: fewer than two epochs.
+        """
+        require_epochs("bsq", epochs, 2)
+        last = epochs - max(1, round(self.frozen_share * epochs))
+        return Schedule(epochs=epochs, warm_up=0, allocate_after=(last,), start="float")
+
+    def prepare(self, model: nn.Module, task: Task) -> Session:
+        """Split weights into planes at the widest candidate; clip activations at a learned level.
+
+        Raises:
+            UnsupportedError: the widest weights have no plane besides the sign.
+        """
+        widest = max(precision.weight_bits for precision in task.candidates)
+        start = Precision(widest, self.searched_activation_bits(task.candidates))
+        precisions = {name: task.fixed.get(name, start) for name in task.widest}
+        return BSQSession(
+            insert_quantizers(model, task.workload, precisions, _planes_and_clip), task, self
+        )
+
+    def searched_activation_bits(self, candidates: Sequence[Precision]) -> int:
+        """Activation bits while planes are learned: the narrowest candidate wide enough."""
+        widths = sorted({precision.activation_bits for precision in candidates})
+        wanted = self.activation_bits
+        if wanted is None:
+            return widths[-1]
+        return next((width for width in widths if width >= wanted), widths[-1])
+
+
+def _planes_and_clip(site: Site) -> QuantizerPair:
+    weight = BitPlanes(site.weight, site.precision.weight_bits)
+    return weight, PactQuantizer(site.precision.activation_bits, signed=site.signed_input)
+
+
+class BSQSession(Session):
+    """Trains planes under a group lasso, and adjusts precision every interval."""
+
+    def __init__(self, model: QuantizedModel, task: Task, options: BSQ) -> None:
+        super().__init__(model)
+        self.options = options
+        self.layers = task.costs.choosable_layers
+        self.fixed = frozenset(task.fixed)
+        self.activation_bits = options.searched_activation_bits(task.candidates)
+        self.budgets = FractionalBudgets.of(task.resources, task.costs.precisions)
+        self.elements = torch.tensor(
+            [task.workload.layer(name).weight_elements for name in self.layers],
+            dtype=torch.float64,
+        )
+        schedule = task.schedule
+        self.last_epoch = schedule.allocate_after[-1] if schedule else 0
+        epochs = schedule.epochs if schedule else 1
+        self.interval = options.interval or max(1, round(_SHARE_OF_INTERVAL * epochs))
+        self.epochs = 0
+        self.adjusted = False
+        self.factors = self._factors()
+
+    def _planes(self, name: str) -> BitPlanes:
+        return cast("BitPlanes", self.model.layer(name).weight)
+
+    def _free(self) -> dict[str, BitPlanes]:
+        """Planes that are learned, each module once."""
+        found = {
+            layer.names[0]: cast("BitPlanes", layer.weight) for layer in self.model.layers.values()
+        }
+        return {name: planes for name, planes in found.items() if name not in self.fixed}
+
+    def _bits(self) -> tuple[Tensor, Tensor]:
+        assignment = self.model.assignment
+        bits = [
+            (assignment[name].weight_bits, assignment[name].activation_bits)
+            for name in self.layers
+        ]
+        weight, activation = torch.tensor(bits, dtype=torch.float64).T
+        return weight, activation
+
+    def _factors(self) -> dict[str, float]:
+        """Factor of each layer's lasso: its planes times its share of what a plane costs.
+
+        The shares of a budget are ``saving_l / sum saving``, averaged over the rows of all budgets
+        in which weight bits count. For weight memory that is the paper's ``P_l n_l / P``.
+        """
+        bits = self._bits()
+        planes = bits[0] - 1
+        if self.options.reweighting == "none":
+            return dict.fromkeys(self.layers, 1.0)
+        marginal = [self.elements]
+        if self.options.reweighting == "accelerator":
+            marginal = [surface.savings(*bits)[0] for _, surface in self.budgets.rows]
+        shares = [savings / savings.sum() for savings in marginal if float(savings.sum()) > 0]
+        mean = sum(shares, start=torch.zeros_like(planes)) / max(1, len(shares))
+        return dict(zip(self.layers, (planes * mean).tolist(), strict=True))
+
+    def loss_penalty(self) -> Tensor | None:
+        """The weighted group lasso; pinned layers take no part."""
+        if self.options.alpha == 0:
+            return None
+        terms = [self.factors[name] * planes.lasso() for name, planes in self._free().items()]
+        return self.options.alpha * torch.stack(terms).sum() if terms else None
+
+    def after_step(self) -> None:
+        """Keep plane values within their range."""
+        for layer in self.model.layers.values():
+            cast("BitPlanes", layer.weight).project()
+
+    def end_epoch(self) -> None:
+        """Adjust precision when an interval, or the search, is over."""
+        self.epochs += 1
+        self.adjusted = self.epochs % self.interval == 0 or self.epochs == self.last_epoch
+        if self.adjusted:
+            for planes in self._free().values():
+                planes.adjust(grow=self.options.grow)
+            self.factors = self._factors()
+
+    def wants_fresh_optimizer(self) -> bool:
+        """Momentum of planes that were made binary again means nothing."""
+        return self.adjusted
+
+    def sensitivity(self, precisions: Sequence[Precision]) -> SensitivityTable:
+        """Distance from the weight bits learned and from the activation bits wanted."""
+        rows = [
+            [
+                distance(self._planes(name).bits, precision.weight_bits)
+                + self._activation_distance(precision.activation_bits)
+                for precision in precisions
+            ]
+            for name in self.layers
+        ]
+        return SensitivityTable(
+            layers=self.layers,
+            precisions=tuple(precisions),
+            values=np.array(rows, dtype=np.float64),
+            metric="bsq",
+            meta={"law": "4^missing - 1", "activation_bits": str(self.options.activation_bits)},
+        )
+
+    def _activation_distance(self, bits: int) -> float:
+        if self.options.activation_bits is not None:
+            return _FIXED_ACTIVATIONS * abs(bits - self.activation_bits)
+        # Their noise, in units of that of the paper's four bits.
+        return float(4 ** (_ACTIVATION_BITS - bits))
+
+    def note(self, assignment: Assignment) -> str:
+        """What learning chose and what trimming changed."""
+        spent = self.budgets.spent(*self._bits())
+        shares = {name: float(share) for name, share in spent.items()}
+        return snapping_note(self.model.assignment, assignment, shares)
+
+    def fine_tuning(self, assignment: Assignment) -> Session:
+        """Float weights again, with a learned step at the bits found."""
+        return FineTuning(collapse(self.model, assignment))
+
+    def state(self) -> dict[str, Tensor]:
+        """Epochs done; planes are part of the network."""
+        return {"epochs": torch.tensor(self.epochs)}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take the count of epochs back."""
+        self.epochs = int(state["epochs"])
+        self.factors = self._factors()
+
+
+METHOD = BSQ()
