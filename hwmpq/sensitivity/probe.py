@@ -169,10 +169,16 @@ def probing(model: nn.Module, workload: Workload, *, seed: int) -> Iterator[Prob
         msg = f"'{workload.name}' has no layer with a bit-width to choose"
         raise UnsupportedError(msg)
     probe.requires_grad_(False)
-    device = layers[0].weight.device
+    with own_random_state(layers[0].weight.device, seed):
+        yield Probe(probe, tuple(layers))
+
+
+@contextmanager
+def own_random_state(device: torch.device, seed: int) -> Iterator[None]:
+    """Random numbers from a seed; torch's random state is put back afterwards."""
     with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device]):
         torch.manual_seed(seed)
-        yield Probe(probe, tuple(layers))
+        yield
 
 
 def hold_batches(
