@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from hwmpq.cost import base
 from hwmpq.cost.base import IntArray, ceil_div
 from hwmpq.cost.bit_fusion_spec import BitFusionArray, BitFusionBehavior
 from hwmpq.cost.tiling import Loop, TileGrid
-from hwmpq.precision import Precision
+from hwmpq.precision import Precision, precisions
 from hwmpq.workload.loops import LoopNest
 
 
@@ -72,10 +72,10 @@ class Fusion:
 
 
 def fusion_classes(
-    precisions: Sequence[Precision], array: BitFusionArray, behavior: BitFusionBehavior
+    wanted: Sequence[Precision], array: BitFusionArray, behavior: BitFusionBehavior
 ) -> tuple[Fusion, IntArray]:
     """The distinct classes among precisions, and the class of each precision."""
-    weights, activations = base.weight_bits(precisions), base.activation_bits(precisions)
+    weights, activations = base.weight_bits(wanted), base.activation_bits(wanted)
     rounding = behavior.fusion_rounding
     keys = np.stack(
         [
@@ -103,6 +103,24 @@ def fusion_classes(
         stream_factor=stream,
     )
     return fusion, index.reshape(-1)
+
+
+@cache
+def possible_factors(
+    array: BitFusionArray, behavior: BitFusionBehavior
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Factors of rows and of columns that occur at any width of one slice, ascending.
+
+    >>> array = BitFusionArray(
+    ...     rows=1, columns=1, max_bits=8, min_bits=2, energy_pj_per_unit_cycle=0
+    ... )
+    >>> possible_factors(array, BitFusionBehavior())
+    ((1, 2, 4, 8, 16), (1,))
+    """
+    widths = range(1, array.max_bits + 1)
+    fusion, _ = fusion_classes(precisions(widths, widths), array, behavior)
+    rows, columns = np.unique(fusion.row_factor), np.unique(fusion.column_factor)
+    return tuple(int(row) for row in rows), tuple(int(column) for column in columns)
 
 
 @dataclass(frozen=True, slots=True)

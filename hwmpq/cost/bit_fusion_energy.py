@@ -205,3 +205,14 @@ def total_energy(
     cost = cost + leakage_energy_pj(accelerator, traffic.cycles)
     exchanged = _exchange_energy(layer, inner.inputs, inner.weights, inner.outputs)
     return cost + exchanged.reshape(-1, *[1] * (cost.ndim - 1))
+
+
+def energy_floor(
+    layer: TiledLayer, traffic: Traffic, refetched: IntArray, accelerator: Accelerator
+) -> FloatArray:
+    """A bound of `total_energy` that is cheap to compute: no access to a buffer counts."""
+    dram = accelerator.dram
+    per_bit = min(dram.read_energy_pj_per_bit, dram.write_energy_pj_per_bit)
+    moved = traffic.dram_read + traffic.written + refetched
+    cost = _array_energy(layer, traffic) + moved * per_bit
+    return cost + leakage_energy_pj(accelerator, traffic.cycles)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -172,7 +173,7 @@ class TiledLayer:
         narrowest: Precision,
     ) -> TiledLayer:
         """Size every tiling that has a chance to fit at the narrowest of some precisions."""
-        grid = tile_grid(steps, fusion, behavior)
+        grid = tile_grid(steps, behavior)
         grid = _possible(grid, steps, behavior, buffers, narrowest)
         return cls(
             steps=steps,
@@ -190,7 +191,7 @@ class TiledLayer:
         self, fusion: IntArray, weight_bits: IntArray, activation_bits: IntArray
     ) -> BoolArray:
         """Whether a tile of each operand fits half its buffer, ``[precisions, tilings]``."""
-        weights, inputs, outputs = self._sizes("tile_elements", fusion)
+        weights, inputs, outputs = self.of_classes("tile_elements", fusion)
         buffers, behavior = self.buffers, self.behavior
         fit = 2 * weights * weight_bits[:, None] <= buffers.weight.size_bits
         fit = fit & (2 * inputs * activation_bits[:, None] <= buffers.input.size_bits)
@@ -198,41 +199,16 @@ class TiledLayer:
             fit = fit & (2 * outputs * behavior.accumulator_bits <= buffers.output.size_bits)
         return fit
 
-    def _sizes(self, of: str, fusion: IntArray) -> tuple[IntArray, IntArray, IntArray]:
-        sizes = [getattr(factors, of) for factors in (self.weights, self.inputs, self.outputs)]
-        weights, inputs, outputs = (size[fusion if len(size) > 1 else [0]] for size in sizes)
+    def of_classes(
+        self, sizes: Literal["tile_elements", "all_elements"], fusion: IntArray
+    ) -> tuple[IntArray, IntArray, IntArray]:
+        """Sizes of weights, inputs and outputs for the classes given, ``[classes, tilings]``."""
+        found = [getattr(factors, sizes) for factors in (self.weights, self.inputs, self.outputs)]
+        weights, inputs, outputs = (size[fusion if len(size) > 1 else [0]] for size in found)
         return weights, inputs, outputs
 
-    def least_traffic(
-        self, fusion: IntArray, weight_bits: IntArray, activation_bits: IntArray
-    ) -> Traffic:
-        """Lower bounds over all loop orders: nothing is fetched twice, ``[precisions, tilings]``.
-
-        As a transfer is cut into parts that are each rounded up, and computing hides none of the
-        first and the last one, ``cycles >= max(compute + first + last, total / bandwidth)``.
-        """
-        w, a = weight_bits[:, None], activation_bits[:, None]
-        weights, inputs, outputs = self._sizes("all_elements", fusion)
-        compute = self.compute_cycles[fusion]
-        sums = outputs * self.behavior.accumulator_bits
-        fills = sums if self.behavior.partial_sum_reads == "every_visit" else np.zeros_like(sums)
-        finished = self._finished_bits(a)
-        parts = (weights * w, inputs * a, fills, sums, outputs * finished)
-        parts = tuple(np.broadcast_to(part, compute.shape) for part in parts)
-        total = parts[0] + parts[1] + parts[2] + parts[4]
-        rate = self.buffers.bits_per_cycle
-        busy = compute
-        if self.behavior.exposed_transfer == "largest_resident":
-            weight, input_, output = self._sizes("tile_elements", fusion)
-            first, last = weight * w + input_ * a, output * self.behavior.accumulator_bits
-            if self.behavior.partial_sum_reads == "every_visit":
-                first = first + last
-            busy = busy + transfer_cycles(first, rate)
-            if self.behavior.write_back_size == "outputs":
-                busy = busy + transfer_cycles(last, rate)
-        return Traffic(*parts, compute, np.maximum(busy, transfer_cycles(total, rate)))
-
-    def _finished_bits(self, activation_bits: IntArray) -> IntArray:
+    def finished_bits(self, activation_bits: IntArray) -> IntArray:
+        """Width of finished outputs in DRAM."""
         width = self.behavior.accumulator_bits
         if self.behavior.written_outputs == "consumer":
             return np.minimum(activation_bits, width)
@@ -267,7 +243,7 @@ class TiledLayer:
         }[behavior.partial_sum_reads]
         written = outputs.bits
         if behavior.written_outputs == "consumer":
-            written = evicted + (finished * self._finished_bits(a))[:, None]
+            written = evicted + (finished * self.finished_bits(a))[:, None]
         compute = pick(self.compute_cycles, candidates.fusion, candidates.tiling)[:, None]
         total = weights.bits + inputs.bits + fills + written
         hidden, exposed = total, np.zeros_like(total)

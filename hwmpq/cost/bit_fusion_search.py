@@ -15,7 +15,8 @@ import numpy as np
 
 from hwmpq.accelerator.spec import Accelerator
 from hwmpq.cost.base import FloatArray, IntArray
-from hwmpq.cost.bit_fusion_energy import inner_accesses, total_energy
+from hwmpq.cost.bit_fusion_bounds import lower_bounds
+from hwmpq.cost.bit_fusion_energy import energy_floor, inner_accesses, total_energy
 from hwmpq.cost.bit_fusion_layer import Candidates, TiledLayer, Traffic
 from hwmpq.cost.tiling import LOOP_ORDERS, BoolArray, distinct_orders
 from hwmpq.errors import UnsupportedError
@@ -118,26 +119,44 @@ class _Search:
         """The best candidate of each precision of the block, ``every`` being all pairs."""
         first = every.take(slice(0, None, tilings))
         lists = (first.fusion, first.weight_bits, first.activation_bits)
-        least = self.layer.least_traffic(*lists)
+        bounds = lower_bounds(self.layer, *lists)
         fits = self.layer.fits(*lists)
         _require_fit(self.layer, fits, first)
-        bound = np.where(fits, least.cycles, _NEVER)
-        moved = least.dram_read + least.written
-        promise = bound + moved * _LIGHTER
-        best = self.evaluate(every.take(self._most_promising(promise, bound)))
-        rest = np.nonzero(bound <= best.traffic.cycles[:, None])
-        others = every.take(np.ravel_multi_index(rest, bound.shape))
-        if len(others) * len(self.ranks) > _WORTH_BOUNDING:
-            cost = self.energy(others, least.take(rest)) * self.slack
-            level = bound[rest] == best.traffic.cycles[rest[0]]
-            promise = np.full(bound.shape, np.inf)
-            promise[rest] = np.where(level, cost, 0.0)
-            probes = self.evaluate(every.take(self._most_promising(promise, bound)))
-            best = _join([best, probes]).best()
-            fewest, lowest = best.traffic.cycles[rest[0]], best.energy_pj[rest[0]]
-            level = (bound[rest] == fewest) & (cost <= lowest)
-            others = others.take((bound[rest] < fewest) | level)
-        return _join([best, self.evaluate(others)]).best() if len(others) else best
+        fewest = np.where(fits, bounds.traffic.cycles, _NEVER)
+        moved = bounds.traffic.dram_read + bounds.traffic.written + bounds.refetched
+        promise = fewest + moved * _LIGHTER
+        best = self.evaluate(every.take(self._most_promising(promise, fewest)))
+        few, low = best.traffic.cycles[:, None], best.energy_pj[:, None]
+        floor = energy_floor(self.layer, bounds.traffic, bounds.refetched, self.accelerator)
+        level = (fewest == few) & (floor * self.slack <= low)
+        where = np.nonzero((fewest < few) | level)
+        rest = every.take(np.ravel_multi_index(where, fewest.shape))
+        if len(rest) * len(self.ranks) <= _WORTH_BOUNDING:
+            return _join([best, self.evaluate(rest)]).best() if len(rest) else best
+        dram = self.accelerator.dram
+        again = bounds.refetched[where] * min(
+            dram.read_energy_pj_per_bit, dram.write_energy_pj_per_bit
+        )
+        least = (self.energy(rest, bounds.traffic.take(where)) + again) * self.slack
+        return self._best_first(rest, fewest[where], least, best)
+
+    def _best_first(
+        self, rest: Candidates, cycles: IntArray, energy_pj: FloatArray, best: Choice
+    ) -> Choice:
+        """Evaluate in the sequence of the bounds, until no bound is below the best found."""
+        order = np.lexsort((rest.tiling, energy_pj, cycles))
+        rest, cycles, energy_pj = rest.take(order), cycles[order], energy_pj[order]
+        step = max(1, _BLOCK // (4 * len(self.ranks)))
+        while len(rest):
+            found = self.evaluate(rest.take(slice(0, step)))
+            best = _join([best, found]).best()
+            rest, cycles, energy_pj = rest.take(slice(step, None)), cycles[step:], energy_pj[step:]
+            limit, lowest = best.traffic.cycles, best.energy_pj
+            mine = rest.precision
+            level = (cycles == limit[mine]) & (energy_pj <= lowest[mine])
+            keep = (cycles < limit[mine]) | level
+            rest, cycles, energy_pj = rest.take(keep), cycles[keep], energy_pj[keep]
+        return best
 
     @staticmethod
     def _most_promising(promise: FloatArray, bound: IntArray) -> IntArray:

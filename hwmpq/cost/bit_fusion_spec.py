@@ -87,7 +87,8 @@ class BitFusionBehavior(Spec):
             (hsharma35, ANT). ``used``: what they compute and move.
         tile_sizes: tiles that the search tries. ``powers_of_two``: powers of two (times the
             columns, for output channels) and the whole extent, output tiles being square
-            (hsharma35, ANT). ``all_integers``: every size in every dimension.
+            (hsharma35, ANT). ``all_integers``: every size in every dimension, but those that a
+            smaller one beats; of very large layers, fewer.
         exposed_transfer: transfer that no computation hides. ``largest_resident``: everything that
             is ever resident at once, loaded before the first cycle and written after the last
             (hsharma35, ANT), so that keeping more data on chip can cost cycles. ``none``: the

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -11,11 +11,14 @@ from math import prod
 import numpy as np
 
 from hwmpq.cost.base import IntArray, ceil_div
-from hwmpq.cost.bit_fusion_array import Fusion, Steps
+from hwmpq.cost.bit_fusion_array import Fusion, Steps, possible_factors
 from hwmpq.cost.bit_fusion_spec import BitFusionBehavior
 from hwmpq.cost.tiling import Loop, TileGrid, powers_of_two, useful_sizes
 
 Measure = Callable[[IntArray], IntArray]
+
+MOST_TILINGS = 100_000
+"""Tilings of one layer that are searched; where all integers give more, sizes are thinned."""
 
 
 def padded(size: IntArray, scale: int, unit: int) -> IntArray:
@@ -27,7 +30,39 @@ def padded(size: IntArray, scale: int, unit: int) -> IntArray:
     return np.asarray(ceil_div(scale * size, unit) * unit, dtype=np.int64)
 
 
-def tile_grid(steps: Steps, fusion: Fusion, behavior: BitFusionBehavior) -> TileGrid:
+def thinned(choices: Sequence[Sequence[int]], units: Sequence[int], most: int) -> list[list[int]]:
+    """Leave out sizes until few enough combinations remain, and add the simulator's.
+
+    The simulator's sizes, powers of two and the whole extent (the last choice), always stay, so
+    that the search is never worse than one over those. Of the others, first those go that are no
+    multiple of the loop's unit and leave part of the array idle, then every second one of the
+    longest list.
+
+    >>> thinned([[1, 2, 3, 4, 6, 12]], [3], 100)
+    [[1, 2, 3, 4, 6, 8, 12]]
+    >>> thinned([[1, 2, 3, 4, 5, 7, 9, 14, 27]], [3], 9)
+    [[1, 2, 3, 4, 6, 8, 12, 16, 24, 27]]
+    """
+    fixed = [
+        {*powers_of_two(sizes[-1]), *powers_of_two(sizes[-1], unit)}
+        for sizes, unit in zip(choices, units, strict=True)
+    ]
+    others = [
+        [s for s in sizes if s not in kept] for sizes, kept in zip(choices, fixed, strict=True)
+    ]
+
+    def too_many() -> bool:
+        return prod(len(a) + len(b) for a, b in zip(fixed, others, strict=True)) > most
+
+    if too_many():
+        others = [[s for s in o if s % unit == 0] for o, unit in zip(others, units, strict=True)]
+    while too_many() and any(others):
+        longest = max(range(len(others)), key=lambda index: len(others[index]))
+        others[longest] = others[longest][1::2]
+    return [sorted({*a, *b}) for a, b in zip(fixed, others, strict=True)]
+
+
+def tile_grid(steps: Steps, behavior: BitFusionBehavior) -> TileGrid:
     """Tilings to try, in the simulator's sequence: batch, output pixels, inputs, outputs.
 
     Powers of two: output tiles are square, cut off where the output is not.
@@ -54,13 +89,10 @@ def tile_grid(steps: Steps, fusion: Fusion, behavior: BitFusionBehavior) -> Tile
 
         return total
 
-    in_work = [
-        work(nest.in_channels, partial(steps.reduction, factor=int(row)))
-        for row in np.unique(fusion.row_factor)
-    ]
+    row_factors, column_factors = possible_factors(steps.array, behavior)
+    in_work = [work(nest.in_channels, partial(steps.reduction, factor=row)) for row in row_factors]
     out_work = [
-        work(nest.out_channels, partial(steps.outputs, factor=int(column)))
-        for column in np.unique(fusion.column_factor)
+        work(nest.out_channels, partial(steps.outputs, factor=column)) for column in column_factors
     ]
     columns = [
         useful_sizes(nest.batch, []),
@@ -69,6 +101,14 @@ def tile_grid(steps: Steps, fusion: Fusion, behavior: BitFusionBehavior) -> Tile
         useful_sizes(nest.in_channels, in_work),
         useful_sizes(nest.out_channels, out_work),
     ]
+    units = (
+        1,
+        1,
+        1,
+        steps.array.rows * row_factors[0],
+        steps.array.columns * column_factors[0],
+    )
+    columns = thinned(columns, units, MOST_TILINGS)
     mesh = np.meshgrid(*(np.array(c, dtype=np.int64) for c in columns), indexing="ij")
     return TileGrid(
         np.array(extents, dtype=np.int64), np.stack([m.reshape(-1) for m in mesh]), used

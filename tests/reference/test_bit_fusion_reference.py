@@ -236,8 +236,9 @@ def _inversions(rows: pd.DataFrame, cycles: str) -> set[tuple[str, str, str, str
     found = set()
     shape = ["network", "layer", "C", "H", "K", "R", "stride", "batch"]
     for (network, layer, *_), group in rows.groupby(shape):
-        for few in group.itertuples():
-            for many in group.itertuples():
+        members = list(group.itertuples())
+        for few in members:
+            for many in members:
                 narrower = few.wbits <= many.wbits and few.abits <= many.abits
                 if narrower and getattr(few, cycles) > getattr(many, cycles):
                     pairs = (f"{r.wbits}/{r.abits}" for r in (few, many))
