@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import version
 
 from hwmpq.allocate.base import (
@@ -21,6 +22,7 @@ from hwmpq.allocate.interval import least_achievable
 from hwmpq.errors import UnsupportedError
 
 
+@cache
 def solver_name(part: str) -> str:
     """A solver's name with the version of OR-Tools, such as ``CP-SAT (OR-Tools 9.15)``."""
     return f"{part} (OR-Tools {version('ortools')})"

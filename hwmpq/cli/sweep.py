@@ -15,6 +15,7 @@ from hwmpq.cli.output import note, print_json, show, table
 from hwmpq.units import format_seconds
 
 if TYPE_CHECKING:
+    from hwmpq.sweep.answers import Front
     from hwmpq.sweep.estimate import Estimate
     from hwmpq.sweep.execute import Executor
     from hwmpq.sweep.plan import Plan
@@ -133,19 +134,48 @@ def _show_estimate(found: Estimate, *, as_json: bool) -> None:
 
 
 def _finish(found: Sweep, *, as_json: bool) -> None:
+    from hwmpq.cli.sweep_report import report_sweep
+
+    page, answered = report_sweep(found)
     frame = found.to_pandas()
     statuses = {str(name): int(count) for name, count in frame["status"].value_counts().items()}
-    body: dict[str, Any] = {
-        "folder": str(found.folder),
-        "points": len(frame),
-        "statuses": statuses,
-        "results": str(found.folder / "results.parquet"),
-    }
     if as_json:
-        print_json(body)
+        print_json(
+            {
+                "folder": str(found.folder),
+                "points": len(frame),
+                "statuses": statuses,
+                "fronts": [_front_as_json(front) for front in answered.fronts],
+                "results": str(found.folder / "results.parquet"),
+                "report": str(page),
+            }
+        )
         return
     counted = ", ".join(f"{count:,} {name}" for name, count in statuses.items())
     show(f"{len(frame):,} points: {counted}")
     for text in frame.loc[frame["status"] == "failed", "error"].drop_duplicates().head(3):
         show(f"failed: {text}")
+    rows = [
+        (
+            front.group,
+            " / ".join(front.quantities),
+            len(front.rows),
+            front.rows.loc[front.knee, "point"],
+            f"{front.hypervolume:.3f}",
+        )
+        for front in answered.fronts
+    ]
+    columns = ("rows", "quantities", ">points", ">knee", ">hypervolume")
+    show(table("Fronts", columns, rows))
     note(f"rows: {found.folder / 'results.parquet'}")
+    note(f"report: {page}")
+
+
+def _front_as_json(front: Front) -> dict[str, Any]:
+    return {
+        "group": front.group,
+        "quantities": list(front.quantities),
+        "points": front.rows["point"].tolist(),
+        "knee": front.rows["point"].loc[front.knee],
+        "hypervolume": front.hypervolume,
+    }

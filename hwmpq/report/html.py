@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -24,7 +25,7 @@ from hwmpq.report.comparison_page import comparison_section
 from hwmpq.report.csv_frames import budgets_csv, layers_csv, rounds_csv
 from hwmpq.report.evaluation_page import Evaluation, evaluation_frame, evaluation_sections
 from hwmpq.report.markdown import markdown_page
-from hwmpq.report.page import Cards, Chart, Facts, Listing, Page, Remark, Section
+from hwmpq.report.page import Cards, Chart, Facts, Listing, Opening, Page, Remark, Section
 from hwmpq.report.run_page import run_sections
 from hwmpq.report.run_tables import comparison_frame, run_names
 from hwmpq.report.tables import layer_frame
@@ -59,6 +60,10 @@ def _figure_json(figure: go.Figure) -> Markup:
     return script_json(json.dumps(data, separators=(",", ":")))
 
 
+def _opening_json(opening: Opening) -> Markup:
+    return script_json(json.dumps(asdict(opening), separators=(",", ":"), ensure_ascii=False))
+
+
 @cache
 def _environment() -> Environment:
     environment = Environment(
@@ -69,6 +74,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["figure_json"] = _figure_json
+    environment.filters["opening_json"] = _opening_json
     environment.tests["numeric"] = lambda column: column.numeric
     return environment
 
@@ -87,8 +93,12 @@ def _target(folder_or_file: Path) -> Path:
     return folder_or_file if is_file else folder_or_file / PAGE_NAME
 
 
-def _write(page: Page, target: Path, frames: dict[str, pd.DataFrame]) -> Path:
-    """Write CSV and Markdown first and the page last, so that a page is never without them."""
+def write_page(page: Page, target: Path, frames: Mapping[str, pd.DataFrame]) -> Path:
+    """Write CSV and Markdown first and the page last, so that a page is never without them.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
     for name, frame in frames.items():
         write_atomic(target.with_name(name), _csv_writer(frame))
     write_text(target.with_suffix(".md"), markdown_page(page))
@@ -127,7 +137,7 @@ def write_run_report(runs: Sequence[Run], folder_or_file: Path) -> Path:
     }
     if len(runs) > 1:
         frames["runs.csv"] = comparison_frame(runs)
-    return _write(run_report_page(runs), target, frames)
+    return write_page(run_report_page(runs), target, frames)
 
 
 def run_report_page(runs: Sequence[Run]) -> Page:
@@ -138,14 +148,14 @@ def run_report_page(runs: Sequence[Run]) -> Page:
             title=f"{manifest.workload} on {manifest.accelerator}",
             subtitle=f"Mixed precision by {manifest.method}, seed {manifest.seed}",
             sections=run_sections(runs[0]),
-            footer=_footer(),
+            footer=footer(),
         )
     sections: list[Section] = [comparison_section(runs)]
     for number, (name, run) in enumerate(zip(run_names(runs), runs, strict=True), start=1):
         sections.append(Section(f"run-{number}", f"Run {name}", (), level=1))
         sections += run_sections(run, prefix=f"run-{number}-")
     names = dict.fromkeys(f"{r.manifest.workload} on {r.manifest.accelerator}" for r in runs)
-    return Page("Comparison of runs", "; ".join(names), tuple(sections), _footer())
+    return Page("Comparison of runs", "; ".join(names), tuple(sections), footer())
 
 
 def write_evaluation_report(
@@ -185,7 +195,7 @@ def write_evaluation_report(
         title=f"{workload.name} on {names}",
         subtitle="Modelled latency, energy and memory",
         sections=evaluation_sections(evaluations, workload),
-        footer=_footer(),
+        footer=footer(),
     )
     layers = [
         layer_frame(e.table, e.assignment).assign(accelerator=e.accelerator.name)
@@ -195,10 +205,11 @@ def write_evaluation_report(
         "layers.csv": pd.concat(layers, ignore_index=True),
         "totals.csv": evaluation_frame(evaluations, workload),
     }
-    return _write(page, _target(Path(folder)), frames)
+    return write_page(page, _target(Path(folder)), frames)
 
 
-def _footer() -> str:
+def footer() -> str:
+    """The last line of every page."""
     return (
         f"Written by hwmpq {__version__}. Latency, energy and memory are modelled, not measured."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -39,11 +40,46 @@ class Cards:
 
 
 @dataclass(frozen=True, slots=True)
+class Opened:
+    """What a click on a point shows.
+
+    Attributes:
+        title: what the point is.
+        facts: names with their values.
+        rows: key of the names of its rows, such as a network's layers.
+        bits: ``weights/activations`` of each row, with blanks between.
+    """
+
+    title: str
+    facts: tuple[tuple[str, str], ...]
+    rows: str
+    bits: str
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """Points of a chart that open on a click; a point's ``customdata`` holds its key.
+
+    Attributes:
+        points: by key.
+        rows: names of rows by key.
+        first: the point that is open at first.
+        colours: background of a bit-width, by bits.
+    """
+
+    points: Mapping[str, Opened]
+    rows: Mapping[str, tuple[str, ...]]
+    first: str
+    colours: Mapping[int, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Chart:
-    """A figure with what to see in it."""
+    """A figure with what to see in it, and what its points open."""
 
     figure: go.Figure
     caption: str = ""
+    opening: Opening | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,6 +136,16 @@ class Grid:
             len(self.budgets),
         )
 
+    @property
+    def budget_names(self) -> tuple[str, ...]:
+        """Quantities that any point limits."""
+        return tuple(dict.fromkeys(name for block in self.budgets.blocks for name in block))
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Paths that any accelerator varies."""
+        return tuple(dict.fromkeys(path for block in self.machines.blocks for path in block))
+
     def __len__(self) -> int:
         return prod(self.shape)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -55,6 +55,16 @@ class Sweep:
             return {}
         return read_bits(bits, self.plan.networks[str(row["workload"])].layers)
 
-    def point(self, index: int) -> Point:
-        """What was asked at a row of a product."""
-        return self.plan.grid.at(index)
+    def point(self, row: Mapping[str, object]) -> Point:
+        """What was asked at one row."""
+        grid = self.plan.grid
+        if self.plan.recipe.search is None:
+            return grid.at(int(str(row["point"])))
+        base = grid.at(0)
+        changes = {
+            path: next(
+                value for value in self.plan.recipe.set[path] if value == row[f"set.{path}"]
+            )
+            for path in base.set
+        }
+        return replace(base, index=int(str(row["point"])), set=changes)

@@ -58,16 +58,6 @@ def _axes(blocks: Iterable[Mapping[str, Sequence[Value]]]) -> dict[str, list[Val
     return found
 
 
-def parameters(plan: Plan) -> tuple[str, ...]:
-    """Paths that any accelerator varies."""
-    return tuple(_axes(plan.grid.machines.blocks))
-
-
-def budgets(plan: Plan) -> tuple[str, ...]:
-    """Quantities that any point limits."""
-    return tuple(_axes(plan.recipe.budget))
-
-
 def schema(plan: Plan) -> Any:
     """Columns of the rows, which depend on the plan alone."""
     grid = plan.grid
@@ -85,10 +75,10 @@ def schema(plan: Plan) -> Any:
         columns[f"set.{path}"] = pa.float64() if numeric and kind == pa.int64() else kind
     columns |= {name: pa.string() for name in ("precisions", "kind", "score")}
     columns["seed"] = pa.int64()
-    columns |= {f"budget.{name}": pa.string() for name in budgets(plan)}
+    columns |= {f"budget.{name}": pa.string() for name in grid.budget_names}
     columns |= _RESULTS
     for part in _OF_BUDGET:
-        columns |= {f"{part}.{name}": pa.float64() for name in budgets(plan)}
+        columns |= {f"{part}.{name}": pa.float64() for name in grid.budget_names}
     columns |= {"run": pa.string(), "bits": pa.string(), "error": pa.string()}
     return pa.schema(list(columns.items()), metadata={"hwmpq": plan.recipe_hash})
 
