@@ -41,9 +41,9 @@ def lower_bounds(
     sums = outputs * width
     fills = sums if every_visit else np.zeros_like(sums)
     moved = (weights * w, inputs * a, fills, sums, outputs * layer.finished_bits(a))
-    parts = tuple(np.broadcast_to(part, compute.shape) for part in moved)
-    refetched = _refetched(layer, parts[0], parts[1], parts[3])
-    total = parts[0] + parts[1] + parts[2] + parts[4] + refetched
+    read, fed, filled, drained, written = (np.broadcast_to(part, compute.shape) for part in moved)
+    refetched = _refetched(layer, read, fed, drained)
+    total = read + fed + filled + written + refetched
     busy = compute
     if behavior.exposed_transfer == "largest_resident":
         weight, input_, output = layer.of_classes("tile_elements", fusion)
@@ -52,7 +52,7 @@ def lower_bounds(
         if behavior.write_back_size == "outputs":
             busy = busy + transfer_cycles(last, rate)
     cycles = np.maximum(busy, transfer_cycles(total, rate))
-    return Bounds(Traffic(*parts, compute, cycles), refetched)
+    return Bounds(Traffic(read, fed, filled, drained, written, compute, cycles), refetched)
 
 
 def _refetched(layer: TiledLayer, weights: IntArray, inputs: IntArray, sums: IntArray) -> IntArray:

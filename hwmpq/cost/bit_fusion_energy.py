@@ -158,8 +158,8 @@ def _array_energy(layer: TiledLayer, traffic: Traffic) -> FloatArray:
     array = layer.steps.array
     core = array.rows * array.columns * array.energy_pj_per_unit_cycle
     stalled = traffic.cycles - traffic.compute_cycles
-    cost: FloatArray = traffic.compute_cycles * core
-    return cost + stalled * (core * array.stall_energy_fraction)
+    busy = traffic.compute_cycles + stalled * array.stall_energy_fraction
+    return np.asarray(busy * core, dtype=np.float64)
 
 
 def energy(

@@ -200,12 +200,13 @@ def search(
     found = []
     for start in range(0, len(fusion), step):
         block = slice(start, start + step)
-        lists = (fusion[block], weight_bits[block], activation_bits[block])
-        count = len(lists[0])
+        count = len(fusion[block])
         every = Candidates(
-            np.repeat(np.arange(count), tilings),
-            *(np.repeat(values, tilings) for values in lists),
-            np.tile(np.arange(tilings), count),
+            precision=np.repeat(np.arange(count), tilings),
+            fusion=np.repeat(fusion[block], tilings),
+            weight_bits=np.repeat(weight_bits[block], tilings),
+            activation_bits=np.repeat(activation_bits[block], tilings),
+            tiling=np.tile(np.arange(tilings), count),
         )
         found.append(_Search(layer, accelerator, ranks, slack).run(every, tilings))
     return _join(found)
