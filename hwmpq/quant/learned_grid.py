@@ -135,7 +135,12 @@ class LearnedGrid(FakeQuantizer):
         return power_of_two(step) if self.power_of_two_step else step
 
     def fractional_bits(self) -> Tensor:
-        """Width that the grid needs, with gradient, before it is rounded up."""
+        """Width that the grid needs, with gradient, before it is rounded up.
+
+        A held width is a constant.
+        """
+        if self.held:
+            return next(self.parameters()).new_tensor(float(self.bits))
         if self.parametrization != "step_range":
             found: Tensor = self.learned_bits
         else:
@@ -145,7 +150,7 @@ class LearnedGrid(FakeQuantizer):
 
     def needed_bits(self) -> Tensor:
         """Whole width that the grid needs, straight-through; it may exceed `most_bits`."""
-        if self.parametrization != "step_range":
+        if not self.held and self.parametrization != "step_range":
             return self._width().clamp(min=self.least_bits)
         return whole_bits(self.fractional_bits())
 
