@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from hwmpq.cli.main import main
+from hwmpq.codesign.progress import Silent
 
 
 @dataclass(frozen=True)
@@ -27,3 +28,23 @@ def cli(capsys) -> Callable[..., Outcome]:
         return Outcome(code if isinstance(code, int) else 0, captured.out, captured.err)
 
     return run
+
+
+class StopAt(Silent):
+    """Goes down at a training step, counted over all phases of a run."""
+
+    class StoppedError(Exception):
+        """Stands for the machine going down."""
+
+    def __init__(self, step: int) -> None:
+        self.left = step
+
+    def advance(self, phase: str, remark: str = "") -> None:  # noqa: ARG002
+        self.left -= 1
+        if self.left < 0:
+            raise self.StoppedError
+
+
+@pytest.fixture
+def stop_at() -> type[StopAt]:
+    return StopAt

@@ -10,7 +10,6 @@ from torch import nn
 from hwmpq.allocate.budget import Budget
 from hwmpq.codesign.folder import Run
 from hwmpq.codesign.outcome import load_network
-from hwmpq.codesign.progress import Silent
 from hwmpq.codesign.run import optimize
 from hwmpq.codesign.train import Recipe, evaluate
 from hwmpq.data.base import load_data
@@ -18,6 +17,8 @@ from hwmpq.methods.hawq import HAWQ
 from hwmpq.methods.limpq import LIMPQ
 from hwmpq.methods.uniform import Uniform
 from hwmpq.precision import Precision
+
+pytestmark = pytest.mark.slow
 
 ACCELERATOR = "bitfusion-edge"
 CANDIDATES = [Precision(w, a) for w in (2, 4, 8) for a in (2, 4, 8)]
@@ -82,26 +83,12 @@ def test_saved_network_has_the_bits_and_scores_the_reported_accuracy(finished):
     assert accuracy == finished.results.test_accuracy
 
 
-class StoppedError(Exception):
-    """Stands for the machine going down."""
-
-
-class StopAt(Silent):
-    def __init__(self, step: int) -> None:
-        self.left = step
-
-    def advance(self, phase, remark="") -> None:  # noqa: ARG002
-        self.left -= 1
-        if self.left < 0:
-            raise StoppedError
-
-
 # 19 steps an epoch: in the quantised network's second epoch, and in its last.
 @pytest.mark.parametrize("step", [19 * 6 + 5, 19 * 9 + 5])
-def test_a_stopped_run_resumes_to_the_identical_result(finished, tmp_path, step):
+def test_a_stopped_run_resumes_to_the_identical_result(finished, tmp_path, step, stop_at):
     method = finished.manifest.method
-    with pytest.raises(StoppedError):
-        run(tmp_path / "run", method, progress=StopAt(step))
+    with pytest.raises(stop_at.StoppedError):
+        run(tmp_path / "run", method, progress=stop_at(step))
     resumed = run(tmp_path / "run", method, resume=True)
     assert resumed.results.assignment == finished.results.assignment
     losses = [[epoch.train_loss for epoch in r.history.epochs] for r in (resumed, finished)]

@@ -32,6 +32,8 @@ from hwmpq.methods.bmpq import BMPQ
 from hwmpq.precision import Precision
 from hwmpq.sensitivity.base import SensitivityTable
 
+pytestmark = pytest.mark.slow
+
 ACCELERATOR = "bitfusion-edge"
 EPOCHS = 6
 BUDGET = Budget(latency="0.8x", weight_memory="0.75x")
@@ -210,29 +212,13 @@ def test_same_seed_repeats_bit_for_bit_and_another_does_not(finished, tmp_path):
     assert losses[0] != losses[1]
 
 
-class StoppedError(Exception):
-    """Stands for the machine going down."""
-
-
-class StopAt(Silent):
-    """Goes down at a step, counted over all phases."""
-
-    def __init__(self, step: int) -> None:
-        self.left = step
-
-    def advance(self, phase, remark="") -> None:  # noqa: ARG002
-        self.left -= 1
-        if self.left < 0:
-            raise StoppedError
-
-
 # 19 steps an epoch: in the first float epoch, between stages, in the search, in the last epoch.
 @pytest.mark.parametrize("steps", [[5], [19 * 6, 3], [19 * 8 + 7], [19 * 11 + 2]])
-def test_a_stopped_run_resumes_to_the_identical_result(finished, tmp_path, steps):
+def test_a_stopped_run_resumes_to_the_identical_result(finished, tmp_path, steps, stop_at):
     out = tmp_path / "run"
     for step in steps:
-        with pytest.raises(StoppedError):
-            run(out, progress=StopAt(step), resume=True)
+        with pytest.raises(stop_at.StoppedError):
+            run(out, progress=stop_at(step), resume=True)
         assert not (out / "results.json").exists()
     resumed = run(out, resume=True)
     same_outcome(finished.folder, out)
