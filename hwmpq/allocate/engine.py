@@ -123,15 +123,17 @@ class _Search:
                 hint=self.taken,
                 interactions=self.problem.interactions,
             )
-            outside = math.inf if keep.all() else floor + threshold
+            # choices left out cannot be part of anything better than what is found
+            whole = bool(keep.all()) or threshold >= self.upper - floor
+            outside = math.inf if whole else floor + threshold
             self.lower = min(max(self.lower, min(outcome.bound, outside)), self.upper)
             if not refined and not keep.all():
                 self.refine(relaxation)
                 refined = self.taken is not None
-            complete = outcome.finished and bool(keep.all() or self.upper <= outside)
+            complete = outcome.finished and (whole or self.upper <= outside)
             if self.stop or (complete and not self.blurred(keep, relaxation)):
                 return complete
-            if not outcome.finished and (outcome.taken is None or keep.all()):
+            if not outcome.finished and (outcome.taken is None or whole):
                 return False
             threshold = max(threshold * _GROWTH, _at_rank(excess, 2 * int(keep.sum())))
 
