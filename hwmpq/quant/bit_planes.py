@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from hwmpq.precision import Assignment
 from hwmpq.quant.base import FakeQuantizer
 from hwmpq.quant.grid import TINY_STEP, Codes, symmetric_codes, to_codes
-from hwmpq.quant.insert import QuantizedLayer, QuantizedModel
+from hwmpq.quant.insert import QuantizedModel
 from hwmpq.quant.lsq import LsqQuantizer
 
 LARGEST_PLANE_VALUE = 2.0
@@ -148,6 +148,8 @@ class BitPlanes(FakeQuantizer):
 
     decays = True
 
+    needs_stored = True
+
     def __init__(self, weight: Tensor, bits: int) -> None:
         super().__init__(bits, signed=True)
         self.most = bits - 1
@@ -253,7 +255,6 @@ def collapse(quantised: QuantizedModel, assignment: Assignment) -> QuantizedMode
         learned = LsqQuantizer((bits,), bits, signed=True).to(weight.device)
         if bits >= planes.bits:
             learned.learned(bits).copy_(step / 2 ** (bits - planes.bits))
-        cast("Any", layer.module).parametrizations.weight[0] = learned
         layer.activation.set_bits(precision.activation_bits)
-        layers[name] = QuantizedLayer(layer.names, layer.module, learned, layer.activation)
+        layers[name] = layer.replaced(learned, layer.activation)
     return QuantizedModel(quantised.module, layers)

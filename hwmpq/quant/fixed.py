@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hwmpq.errors import UnsupportedError
 from hwmpq.quant.base import FakeQuantizer, Grid
-from hwmpq.quant.grid import Codes, straight_through
+from hwmpq.quant.grid import Codes, straight_through, unsigned_codes
 
 
 class FixedQuantizer(FakeQuantizer):
@@ -51,3 +51,24 @@ class FixedQuantizer(FakeQuantizer):
     def quantize(self, values: Tensor) -> Tensor:
         """Round to the stored grid, identity backward."""
         return straight_through(values, self.step_at(self.bits, values), self._codes)
+
+
+class Untouched(FakeQuantizer):
+    """Stands where a quantiser is asked for and there is nothing to quantise, such as indices."""
+
+    def __init__(self, bits: int) -> None:
+        super().__init__(bits, signed=False)
+        self.enabled = False
+
+    def codes_at(self, bits: int) -> Codes:
+        """Whole numbers of a width."""
+        return unsigned_codes(bits)
+
+    def step_at(self, bits: int, values: Tensor) -> Tensor:
+        """One."""
+        del bits
+        return torch.ones((), device=values.device)
+
+    def quantize(self, values: Tensor) -> Tensor:
+        """The tensor as it is."""
+        return values

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from torch import Tensor
 
 from hwmpq.precision import Precision
+from hwmpq.quant.base import FakeQuantizer
 from hwmpq.quant.grid import Codes
 from hwmpq.quant.insert import QuantizerFactory, QuantizerPair, Site
 from hwmpq.quant.lsq import LsqQuantizer, initial_step
@@ -17,12 +18,18 @@ from hwmpq.quant.symmetric import SymmetricQuantizer
 def symmetric_and_clip(narrow_bits: int = 0) -> QuantizerFactory:
     """Weights whose step is a statistic, activations with a learned clipping level (PACT).
 
+    Both operands of a product of activations are clipped.
+
     Args:
         narrow_bits: up to this width the weights' step follows their mean magnitude.
     """
 
     def make(site: Site) -> QuantizerPair:
-        weight = SymmetricQuantizer(site.precision.weight_bits, narrow_bits=narrow_bits)
+        weight: FakeQuantizer = (
+            PactQuantizer(site.precision.weight_bits, signed=site.signed_weight)
+            if site.is_product
+            else SymmetricQuantizer(site.precision.weight_bits, narrow_bits=narrow_bits)
+        )
         return weight, PactQuantizer(site.precision.activation_bits, signed=site.signed_input)
 
     return make
@@ -45,8 +52,9 @@ def learned_steps(
         weight = LsqQuantizer(
             (precision.weight_bits for precision in widths),
             site.precision.weight_bits,
-            signed=True,
-            start=start,
+            signed=site.signed_weight,
+            per_sample=site.is_product,
+            start=initial_step if site.is_product else start,
         )
         activation = LsqQuantizer(
             (precision.activation_bits for precision in widths),

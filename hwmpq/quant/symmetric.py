@@ -42,6 +42,8 @@ class SymmetricQuantizer(FakeQuantizer):
             Zero is the step by the maximum at every width.
     """
 
+    needs_stored = True
+
     def __init__(self, bits: int, *, narrow_bits: int = 0) -> None:
         self.narrow_bits = narrow_bits
         super().__init__(bits, signed=True)

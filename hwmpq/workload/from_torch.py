@@ -41,6 +41,7 @@ class _GraphReader:
         self.model = model
         self.program = program
         self.parameters = dict(model.named_parameters(remove_duplicate=False))
+        self.names = {module: name for name, module in model.named_modules()}
         self.exempt = exempt
         self.graph = WorkloadBuilder(name)
         self.unpriced: list[str] = []
@@ -67,9 +68,15 @@ class _GraphReader:
         except AttributeError:
             return None
 
+    def _owner(self, node: Node) -> str:
+        """The module that runs an operator, under its first name if it has several."""
+        path = owner(node)
+        module = self._module(path)
+        return path if module is None else self.names.get(module, path)
+
     def name(self, node: Node, label: str) -> str:
         """The module's name if it is torch's own without children, else a label below it."""
-        path = owner(node)
+        path = self._owner(node)
         module = self._module(path)
         own = type(module).__module__.startswith("torch.nn.modules")
         if path and (not label or (own and module is not None and not list(module.children()))):
@@ -82,7 +89,7 @@ class _GraphReader:
         A weight that is computed (normalised, masked, fake-quantised) belongs to the module that
         runs the operator, a bare parameter is named itself.
         """
-        path = owner(node)
+        path = self._owner(node)
         own = getattr(self._module(path), "weight", None) if path else None
         if weight.parameter:
             if own is not None and own is self.parameters.get(weight.parameter):
@@ -141,6 +148,9 @@ class _GraphReader:
             return self._item(node)
         if not shapes:
             return Value(())
+        if operator in VIEWS and inputs and inputs[0].constant:
+            # A part of a parameter, or the parameter transposed, is still that parameter.
+            return tuple(inputs[0].reshaped(shape) for shape in shapes)
         if operator in CONSTANT or all(value.constant for value in inputs):
             return tuple(Value(shape) for shape in shapes)
         if operator in VIEWS:

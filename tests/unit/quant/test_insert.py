@@ -140,7 +140,7 @@ def test_empty_quantisers_need_the_right_network():
         insert_empty(Small(), {"head": Precision(8, 8)})
 
 
-def test_a_layer_without_module_is_refused():
+def test_a_product_takes_no_quantiser_of_stored_tensors():
     class Functional(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -152,5 +152,20 @@ def test_a_layer_without_module_is_refused():
     model = Functional()
     workload = extract(model, torch.zeros(2, 4))
     start = {layer.name: Precision(8, 8) for layer in workload.multiply_layers}
-    with pytest.raises(UnsupportedError, match="no module with a weight"):
+    with pytest.raises(UnsupportedError, match=r"'matmul' is a product .* SymmetricQuantizer"):
         insert_quantizers(model, workload, start, quantizers)
+
+
+def test_a_weight_that_is_computed_is_refused():
+    class Computed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(4))
+
+        def forward(self, x):
+            return x @ torch.diag(self.scale)
+
+    model = Computed()
+    workload = extract(model, torch.zeros(2, 4))
+    with pytest.raises(UnsupportedError, match="'matmul' .* no module with a weight"):
+        insert_quantizers(model, workload, {"matmul": Precision(8, 8)}, quantizers)
