@@ -14,9 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hwmpq.allocate.base import Allocator
+from hwmpq.allocate.ilp import ILP
 from hwmpq.errors import UnsupportedError
 from hwmpq.methods.base import Schedule, Session, Task, require_epochs
 from hwmpq.methods.fine_tuning import FineTuning
+from hwmpq.methods.fixed_activations import FixedActivations
 from hwmpq.methods.fractional_cost import FractionalBudgets
 from hwmpq.methods.learned_bits import distance, snapping_note
 from hwmpq.precision import Assignment, Precision
@@ -29,8 +32,6 @@ Reweighting: TypeAlias = Literal["accelerator", "parameters", "none"]
 _REWEIGHTINGS: Final = ("accelerator", "parameters", "none")
 _SHARE_OF_INTERVAL: Final = 0.25
 """The authors adjust precision every 100 of 350 epochs."""
-_FIXED_ACTIVATIONS: Final = 1e4
-"""Distance of a bit between an activation and its fixed width: more than weights ever weigh."""
 _ACTIVATION_BITS: Final = 4
 
 
@@ -39,7 +40,9 @@ class BSQ:
     """Settings of BSQ.
 
     Attributes:
-        alpha: weight of the group lasso, the trade-off between accuracy and bits.
+        alpha: weight of the group lasso, the trade-off between accuracy and bits. Planes empty as
+            alpha times learning rate times steps grows: the paper's 5e-3 belongs to a hundred
+            times as many steps as the default recipe takes.
         reweighting: what a layer's lasso is multiplied by: its share of the accelerator's marginal
             cost of a plane, of the parameters as in the paper, or nothing.
         interval: epochs between adjustments of precision; None is a quarter of all.
@@ -50,7 +53,7 @@ class BSQ:
         frozen_share: share of the epochs, at the end, whose bits stay.
     """
 
-    alpha: float = 0.01
+    alpha: float = 0.3
     reweighting: Reweighting = "accelerator"
     interval: int | None = None
     activation_bits: int | None = _ACTIVATION_BITS
@@ -206,9 +209,16 @@ class BSQSession(Session):
             meta={"law": "4^missing - 1", "activation_bits": str(self.options.activation_bits)},
         )
 
+    def allocator(self, seed: int) -> Allocator:
+        """The exact solver; activations are fixed unless they are to be chosen."""
+        solver = ILP(seed=seed)
+        if self.options.activation_bits is None:
+            return solver
+        return FixedActivations(bits=self.activation_bits, solver=solver)
+
     def _activation_distance(self, bits: int) -> float:
         if self.options.activation_bits is not None:
-            return _FIXED_ACTIVATIONS * abs(bits - self.activation_bits)
+            return distance(self.activation_bits, bits)
         # Their noise, in units of that of the paper's four bits.
         return float(4 ** (_ACTIVATION_BITS - bits))
 
