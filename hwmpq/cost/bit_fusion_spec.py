@@ -88,7 +88,9 @@ class BitFusionBehavior(Spec):
         tile_sizes: tiles that the search tries. ``powers_of_two``: powers of two (times the
             columns, for output channels) and the whole extent, output tiles being square
             (hsharma35, ANT). ``all_integers``: every size in every dimension, but those that a
-            smaller one beats; of very large layers, fewer.
+            smaller one beats, up to ``most_tilings``.
+        most_tilings: combinations of all-integer sizes that are searched for one layer; where
+            there are more, sizes are thinned, and the powers of two stay.
         exposed_transfer: transfer that no computation hides. ``largest_resident``: everything that
             is ever resident at once, loaded before the first cycle and written after the last
             (hsharma35, ANT), so that keeping more data on chip can cost cycles. ``none``: the
@@ -120,6 +122,7 @@ class BitFusionBehavior(Spec):
     )
     ragged_tiles: Literal["full", "used"] = "full"
     tile_sizes: Literal["powers_of_two", "all_integers"] = "powers_of_two"
+    most_tilings: PositiveInt = 100_000
     exposed_transfer: Literal["largest_resident", "none"] = "largest_resident"
     write_back_size: Literal["outputs", "fills"] = "outputs"
     output_tile: Literal["checked", "unchecked"] = "checked"

@@ -17,9 +17,6 @@ from hwmpq.cost.tiling import Loop, TileGrid, powers_of_two, useful_sizes
 
 Measure = Callable[[IntArray], IntArray]
 
-MOST_TILINGS = 100_000
-"""Tilings of one layer that are searched; where all integers give more, sizes are thinned."""
-
 
 def padded(size: IntArray, scale: int, unit: int) -> IntArray:
     """A multiple of the tile size, rounded up to whole units.
@@ -108,7 +105,7 @@ def tile_grid(steps: Steps, behavior: BitFusionBehavior) -> TileGrid:
         steps.array.rows * row_factors[0],
         steps.array.columns * column_factors[0],
     )
-    columns = thinned(columns, units, MOST_TILINGS)
+    columns = thinned(columns, units, behavior.most_tilings)
     mesh = np.meshgrid(*(np.array(c, dtype=np.int64) for c in columns), indexing="ij")
     return TileGrid(
         np.array(extents, dtype=np.int64), np.stack([m.reshape(-1) for m in mesh]), used
