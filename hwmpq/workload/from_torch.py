@@ -149,8 +149,11 @@ class _GraphReader:
         if not shapes:
             return Value(())
         if operator in VIEWS and inputs and inputs[0].constant:
-            # A part of a parameter, or the parameter transposed, is still that parameter.
-            return tuple(inputs[0].reshaped(shape) for shape in shapes)
+            # A part of a parameter, or the parameter transposed, is still that parameter; a part
+            # of a buffer is what was written there.
+            self._derive(node)
+            parts = tuple(inputs[0].reshaped(shape) for shape in shapes)
+            return parts if operator in SPLITS else parts[0]
         if operator in CONSTANT or all(value.constant for value in inputs):
             return tuple(Value(shape) for shape in shapes)
         if operator in VIEWS:

@@ -167,5 +167,5 @@ def test_a_weight_that_is_computed_is_refused():
 
     model = Computed()
     workload = extract(model, torch.zeros(2, 4))
-    with pytest.raises(UnsupportedError, match="'matmul' .* no module with a weight"):
+    with pytest.raises(UnsupportedError, match=r"'matmul' .* no module with a weight"):
         insert_quantizers(model, workload, {"matmul": Precision(8, 8)}, quantizers)
