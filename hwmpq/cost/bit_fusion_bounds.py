@@ -60,7 +60,9 @@ def _refetched(layer: TiledLayer, weights: IntArray, inputs: IntArray, sums: Int
 
     Some loop of several trips is the outermost one. All loops that index an operand which that
     loop does not index lie inside of it, so it fetches the operand anew in each trip, unless the
-    operand fits half its buffer whole. The outermost loop of least harm gives the bound.
+    operand fits half its buffer whole or is one tile: loops of one trip may lie outside, where
+    even a tile that is larger than its buffer (`output_tile: unchecked`) is moved but once. The
+    outermost loop of least harm gives the bound.
     """
     trips = layer.grid.trips
     again: FloatArray = np.where(trips > 1, trips - 1.0, np.inf)
@@ -68,13 +70,13 @@ def _refetched(layer: TiledLayer, weights: IntArray, inputs: IntArray, sums: Int
     ways = 1 if layer.behavior.partial_sum_reads == "never" else 2
     buffers = layer.buffers
     harms = (
-        (weights, pixels, buffers.weight, 1),
-        (inputs, again[Loop.OC], buffers.input, 1),
-        (sums, again[Loop.IC], buffers.output, ways),
+        (weights, pixels, (Loop.IC, Loop.OC), buffers.weight, 1),
+        (inputs, again[Loop.OC], (Loop.B, Loop.OW, Loop.OH, Loop.IC), buffers.input, 1),
+        (sums, again[Loop.IC], (Loop.B, Loop.OW, Loop.OH, Loop.OC), buffers.output, ways),
     )
     least: FloatArray = np.full(weights.shape, np.inf)
-    for bits, times, memory, directions in harms:
-        leaves = 2 * bits > memory.size_bits
+    for bits, times, indexing, memory, directions in harms:
+        leaves = (2 * bits > memory.size_bits) & (trips[list(indexing)] > 1).any(axis=0)
         # A loop of one trip is no candidate; one that does no harm is the best.
         harm = np.where(leaves, bits * times * directions, np.where(np.isinf(times), np.inf, 0.0))
         least = np.minimum(least, harm)
