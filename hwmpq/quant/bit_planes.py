@@ -36,7 +36,8 @@ def largest_code(planes: int) -> int:
 def plane_sums(positive: Tensor, negative: Tensor, planes: int) -> Tensor:
     """``sum_b (p_b - q_b) 2^b`` over the lowest planes, unrounded."""
     weights = torch.arange(planes, dtype=positive.dtype, device=positive.device).exp2()
-    return torch.tensordot(weights, positive[:planes] - negative[:planes], dims=1)
+    sums: Tensor = torch.tensordot(weights, positive[:planes] - negative[:planes], dims=1)
+    return sums
 
 
 def split(integers: Tensor, planes: int) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,8 @@ from hwmpq.codesign.outcome import load_network
 from hwmpq.codesign.run import optimize
 from hwmpq.codesign.train import Recipe, evaluate
 from hwmpq.data.base import load_data
+from hwmpq.methods.bsq import BSQ
+from hwmpq.methods.dq import DQ
 from hwmpq.methods.hawq import HAWQ
 from hwmpq.methods.limpq import LIMPQ
 from hwmpq.methods.uniform import Uniform
@@ -23,7 +25,13 @@ pytestmark = pytest.mark.slow
 ACCELERATOR = "bitfusion-edge"
 CANDIDATES = [Precision(w, a) for w in (2, 4, 8) for a in (2, 4, 8)]
 BUDGET = Budget(latency="0.8x", weight_memory="0.75x")
-METHODS = {"uniform": Uniform(), "hawq": HAWQ(), "limpq": LIMPQ(search=2)}
+METHODS = {
+    "bsq": BSQ(),
+    "dq": DQ(),
+    "hawq": HAWQ(),
+    "limpq": LIMPQ(search=2),
+    "uniform": Uniform(),
+}
 
 
 def network() -> nn.Module:
