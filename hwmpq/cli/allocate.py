@@ -110,6 +110,7 @@ def allocate(
         data=data,
         seed=seed,
         threads=threads,
+        quiet=as_json,
     )
     problem = question.problem(scores)
     found = solver.solve(problem)

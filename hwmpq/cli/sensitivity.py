@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hwmpq import registry
 from hwmpq.allocate.question import Question
+from hwmpq.cli.progress import ProgressBars
 from hwmpq.sensitivity.base import SensitivityTable
 from hwmpq.sensitivity.measure import measure_metric, require_weights, table_file
 
@@ -20,6 +21,7 @@ def find_sensitivity(
     data: str | None,
     seed: int,
     threads: int,
+    quiet: bool,
 ) -> SensitivityTable:
     """Read a table, or build the network, load its weights and measure a metric.
 
@@ -34,13 +36,15 @@ def find_sensitivity(
     registry.resolve("metric", name_or_file)
     require_weights(name_or_file, weights, random_weights=random_weights)
     pins = question.fixed.values()
-    return measure_metric(
-        name_or_file,
-        question.workload,
-        workload,
-        tuple(dict.fromkeys((*question.candidates, *pins))),
-        weights=weights,
-        data=data,
-        seed=seed,
-        threads=threads,
-    )
+    with ProgressBars(quiet=quiet) as bars:
+        return measure_metric(
+            name_or_file,
+            question.workload,
+            workload,
+            tuple(dict.fromkeys((*question.candidates, *pins))),
+            weights=weights,
+            data=data,
+            seed=seed,
+            threads=threads,
+            progress=bars,
+        )

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hwmpq import registry
 from hwmpq.errors import Problem, SpecError, TrainingError
 from hwmpq.precision import Precision
 from hwmpq.sensitivity.base import SensitivityMetric, SensitivityTable
 from hwmpq.workload.graph import Workload
+
+if TYPE_CHECKING:
+    from hwmpq.sensitivity.probe import Progress
 
 
 def table_file(path: Path) -> Path | None:
@@ -57,6 +62,7 @@ def measure_metric(
     data: str | None,
     seed: int,
     threads: int,
+    progress: Progress | None = None,
 ) -> SensitivityTable:
     """Build the network that a workload file names, load its weights and measure a metric.
 
@@ -67,8 +73,9 @@ def measure_metric(
         columns: precisions to measure.
         weights: trained weights; None measures the network as its seed makes it.
         data: a data set; None is the one that the workload names.
-        seed: of weights and data.
+        seed: of weights, data and the metric's own draws.
         threads: CPU threads.
+        progress: is told of steps, by metrics that take long.
 
     Raises:
         NotFoundError: no such metric or data set.
@@ -90,4 +97,16 @@ def measure_metric(
     if not named:
         msg = f"workload '{workload_name}' names no data set; give --data NAME (data: NAME)"
         raise TrainingError(msg)
-    return metric.measure(model, workload, load_data(named, seed=seed), columns)
+    told = _told(metric, {"seed": seed, "progress": progress})
+    return told.measure(model, workload, load_data(named, seed=seed), columns)
+
+
+def _told(metric: SensitivityMetric, settings: Mapping[str, object]) -> SensitivityMetric:
+    """The metric with those of the settings that it has as fields, where they are given."""
+    if not dataclasses.is_dataclass(metric) or isinstance(metric, type):
+        return metric
+    names = {field.name for field in dataclasses.fields(metric)}
+    given = {name: value for name, value in settings.items() if name in names}
+    kept = {name: value for name, value in given.items() if value is not None}
+    changed: SensitivityMetric = dataclasses.replace(metric, **kept)
+    return changed
