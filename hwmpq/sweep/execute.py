@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
+from uuid import uuid4
 
 from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky.process_executor import TerminatedWorkerError
@@ -109,17 +110,18 @@ class DaskCluster:
         from distributed import CancelledError, as_completed
         from distributed.scheduler import KilledWorker
 
+        run = uuid4().hex
         with self._client() as client:
             futures = client.map(
                 run_task,
                 list(tasks),
-                key=[f"hwmpq-{id(tasks):x}-{task.name}" for task in tasks],
+                key=[f"hwmpq-{task.name}-{run}" for task in tasks],
                 pure=False,
                 retries=self.retries,
                 resources=dict(self.resources) or None,
             )
             try:
-                for future in as_completed(futures):
+                for future in as_completed(futures, loop=client.loop):
                     yield future.result()
             except (CancelledError, KilledWorker, OSError) as error:
                 msg = (
