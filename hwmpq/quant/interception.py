@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MethodType
 from typing import Any, Final, TypeAlias, cast
 
 from torch import Tensor, nn
@@ -93,7 +94,9 @@ class Interceptor:
         for path, module in names.items():
             module.register_forward_pre_hook(_Enter(self, path), prepend=True)
             module.register_forward_hook(_Leave(self), always_call=True)
-        vars(model)["forward"] = _Forward(self, model.forward)
+        forward = model.forward
+        # A bound method, which torch can trace and a copy of the network binds to its own state.
+        vars(model)["forward"] = MethodType(_caller(forward), _Forward(self, forward))
 
     def quantize_input(self, name: str, values: Tensor) -> Tensor:
         """What a layer with a weight reads, quantised."""
@@ -123,15 +126,25 @@ class Interceptor:
         self.idle = not (missed or self.products or run.functional)
 
 
+def _caller(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """A function with the signature of a network's ``forward`` and nothing of the network."""
+
+    @functools.wraps(getattr(forward, "__func__", forward))
+    def call(self: _Forward, *args: Any, **kwargs: Any) -> Any:
+        return self.run(*args, **kwargs)
+
+    return call
+
+
 class _Forward:
     """The network's forward pass, with its functions intercepted."""
 
     def __init__(self, interceptor: Interceptor, forward: Callable[..., Any]) -> None:
         self.interceptor = interceptor
         self.plain = forward
-        functools.update_wrapper(self, forward)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def run(self, *args: Any, **kwargs: Any) -> Any:
+        """The network's answer."""
         interceptor = self.interceptor
         if interceptor.idle or interceptor.run is not None:
             return self.plain(*args, **kwargs)

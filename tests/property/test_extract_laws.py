@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
+from hwmpq.precision import Precision
+from hwmpq.quant.insert import insert_quantizers
+from hwmpq.quant.pairs import symmetric_and_clip
 from hwmpq.workload.from_torch import extract
 from hwmpq.workload.graph import Workload
 from hwmpq.workload.layer import MatMul
 
+FLOAT, BYTES = Precision(32, 32), Precision(8, 8)
 CHANNELS = st.sampled_from([2, 4, 6])
 
 
@@ -173,3 +179,27 @@ def test_samples_multiply_macs_and_not_weights(
     more = extract(model, torch.zeros((factor * shape[0], *shape[1:])))
     assert more.macs == factor * one.macs
     assert more.weight_elements == one.weight_elements
+
+
+@settings(max_examples=15, deadline=None)
+@given(networks(), st.integers(0, 99))
+def test_quantised_in_32_bits_is_the_network_and_in_8_close(
+    drawn: tuple[nn.Sequential, tuple[int, ...]], seed: int
+) -> None:
+    model, shape = drawn
+    images = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    workload = extract(model, images)
+    assume(workload.multiply_layers)
+    with torch.no_grad():
+        expected = model(images.clone())
+        wide = dict.fromkeys((layer.name for layer in workload.multiply_layers), FLOAT)
+        quantised = insert_quantizers(model, workload, wide, symmetric_and_clip())
+        assert torch.equal(quantised.module(images.clone()), expected)
+        quantised.apply(dict.fromkeys(wide, BYTES))
+        found = quantised.module(images.clone())
+    # An 8-bit grid rounds by at most 1/254 of the largest magnitude; a few layers add up.
+    error = float((found - expected).norm() / expected.norm().clamp(min=1e-6))
+    event(f"error below {10.0 ** math.ceil(math.log10(max(error, 1e-9)))}")
+    assert error < 0.15
+    assert set(quantised.assignment) == set(wide)
+    assert all(not layer.weight.passes for layer in quantised.layers.values())

@@ -357,7 +357,7 @@ def test_a_plain_network_is_intercepted_once() -> None:
     x = torch.randn(3, 4)
     model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
     quantised = quantise(model, x)
-    interceptor = vars(model)["forward"].interceptor
+    interceptor = model.forward.__self__.interceptor
     assert not interceptor.idle
     first = quantised.module(x)
     assert interceptor.idle
@@ -421,3 +421,14 @@ def test_in_32_bits_nothing_is_rounded() -> None:
     with pytest.raises(UnsupportedError, match="32 bits is left in float"):
         layer.codes()
     assert torch.equal(freeze(quantised).module(x), expected)
+
+
+def test_a_quantised_network_can_be_traced() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 5, 4)
+    model = Mixed().eval()
+    quantised = freeze(quantise(model, x, exempt=("matmul",)))
+    expected = quantised.module(x)
+    program = torch.export.export(quantised.module, (x,), strict=False)
+    assert torch.equal(program.module()(x), expected)
+    assert list(program.graph_signature.user_inputs) == ["x"]
