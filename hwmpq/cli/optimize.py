@@ -53,6 +53,7 @@ def _run(job: Job, method: str, out: Path, *, resume: bool, overwrite: bool, qui
             overwrite=overwrite,
             progress=bars,
             ablation=job.ablation,
+            weights=job.weights,
             command=_command(),
         )
     write_run_report([run], run.folder)
@@ -95,6 +96,10 @@ def optimize(
     overrides: options.Set = None,
     data: Annotated[
         str | None, typer.Option("--data", metavar="NAME", help="hwmpq list data.")
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option("--weights", metavar="FILE|RUN", help="Start from a float checkpoint."),
     ] = None,
     epochs: Annotated[
         int | None, typer.Option("--epochs", min=1, help="Of the float and the quantised network.")
@@ -144,6 +149,7 @@ def optimize(
             set=changes,
             method=tuple(methods or ()),
             budget=limits,
+            weights=weights,
             data=data,
             epochs=epochs,
             seed=seed,

@@ -45,6 +45,7 @@ class Job(BaseModel):
         budget: limits by quantity, such as ``latency: 0.5x``.
         settings: settings of the method by name, such as ``score: enbg``.
         training: settings of training by name, such as ``learning_rate: 0.05``.
+        weights: a float checkpoint to start from: safetensors, a torch state dict, or a run.
         data: a data set; None is the one that the workload names.
         epochs: passes over the training data of either network.
         seed: of everything random.
@@ -67,6 +68,7 @@ class Job(BaseModel):
     budget: Mapping[str, str | float] = Field(min_length=1)
     settings: Mapping[str, Any] = Field(default_factory=dict)
     training: Mapping[str, Any] = Field(default_factory=dict)
+    weights: str | None = None
     data: str | None = None
     epochs: PositiveInt | None = None
     seed: int = Field(default=0, ge=0)

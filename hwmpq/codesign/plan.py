@@ -27,6 +27,7 @@ from hwmpq.cost.summary import totals
 from hwmpq.data.base import Data, load_data
 from hwmpq.errors import TrainingError
 from hwmpq.models.build import build_model
+from hwmpq.models.weights import load_weights
 from hwmpq.precision import Assignment, Precision
 from hwmpq.version import __version__
 from hwmpq.workload.from_torch import extract
@@ -117,6 +118,7 @@ def make_plan(
     candidates: Sequence[Precision] | None = None,
     fixed: Mapping[str, Precision] | None = None,
     groups: Sequence[Tie | Sequence[str]] | None = None,
+    weights: Path | None = None,
 ) -> Plan:
     """Resolve names, trace the network and price it.
 
@@ -133,6 +135,7 @@ def make_plan(
             first and the last multiplying layer.
         groups: layers that share bits; by default those that read the same tensor share the bits
             of their activations.
+        weights: a checkpoint that replaces the network's weights.
 
     Raises:
         HwmpqError: something does not exist, does not fit, or cannot be priced.
@@ -147,6 +150,8 @@ def make_plan(
     else:
         workload = load_workload(model)
         network = build_model(model, seed=seed)
+    if weights is not None:
+        load_weights(network, weights)
     question = ask(
         workload,
         machine,

@@ -53,6 +53,7 @@ def optimize(
     ablation: Ablation | None = None,
     recipe: Recipe | None = None,
     training_step: TrainingStep | None = None,
+    weights: str | Path | None = None,
     command: str = "",
 ) -> Run:
     """Train a network to mixed precision for an accelerator, inside a hard budget.
@@ -82,6 +83,8 @@ def optimize(
         ablation: allocate by reversed or random scores under the same budget.
         recipe: how both networks are trained.
         training_step: loss of a batch, for networks that are no plain classifiers.
+        weights: a float checkpoint to start from, which then is the float baseline as it is: a
+            safetensors file, a torch state dict, or a run directory.
         command: the command line, for the manifest.
 
     Raises:
@@ -106,6 +109,7 @@ def optimize(
         candidates=candidates,
         fixed=fixed,
         groups=groups,
+        weights=None if weights is None else Path(weights),
     )
     listener = progress or Silent()
     question = plan.question
@@ -145,6 +149,7 @@ def optimize(
         listener=listener,
         device=device,
         ablation=ablation,
+        float_epochs=recipe.epochs if weights is None else 0,
     )
     with _torch_settings(threads, device):
         checkpoint = train_float(setting, checkpoint)

@@ -46,6 +46,7 @@ class Setting:
         listener: is told of the progress.
         device: torch device.
         ablation: wrong scores on purpose, if any.
+        float_epochs: epochs of the float baseline; none where trained weights were given.
     """
 
     plan: Plan
@@ -56,6 +57,7 @@ class Setting:
     listener: Listener
     device: str
     ablation: Ablation | None
+    float_epochs: int
 
 
 class Stage:
@@ -191,14 +193,16 @@ class Stage:
 def train_float(setting: Setting, checkpoint: Checkpoint) -> Checkpoint:
     """Train the float baseline; what comes back begins the quantised stage.
 
-    The network of the epoch with the best validation accuracy is kept under ``float``.
+    The network of the epoch with the best validation accuracy is kept under ``float``; without any
+    epoch, that is the network as it was given.
     """
     if checkpoint.standing.stage == "quantised":
         return checkpoint
     hooks = Hooks()
     stage = Stage(setting, "float", setting.plan.copy_network(), hooks, checkpoint)
-    stage.announce("float", range(setting.recipe.epochs))
-    while stage.standing.epochs < setting.recipe.epochs:
+    stage.best = stage.best or network_state(stage.model)
+    stage.announce("float", range(setting.float_epochs))
+    while stage.standing.epochs < setting.float_epochs:
         stage.run_epoch("float", hooks, selectable=True)
     standing = Standing(stage="quantised", history=stage.standing.history)
     return Checkpoint(standing, {"float": stage.best})

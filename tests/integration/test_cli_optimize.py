@@ -182,3 +182,46 @@ def test_mistakes_in_a_job_are_refused_before_anything_is_written(
     for word in words:
         assert word in outcome.err, outcome.err
     assert not run.exists()
+
+
+def test_a_float_checkpoint_is_the_baseline_as_it_is(cli, finished: Path, tmp_path: Path) -> None:
+    from hwmpq.codesign.train import evaluate
+    from hwmpq.data.base import load_data
+    from hwmpq.models.build import build_model
+    from hwmpq.models.weights import load_weights
+
+    outcome = cli(
+        *("optimize", "resnet8-digits", "-a", "bitfusion-edge", "-m", "hawq", "--epochs", "3"),
+        *("--latency", "0.5x", "--weights", finished, "-o", tmp_path / "run", "--json"),
+    )
+    assert outcome.code == 0, outcome.err
+    results = json.loads(outcome.out)["results"]
+    assert read(tmp_path / "run" / "history.json")["float_epochs"] == []
+    network = build_model("resnet8-digits", seed=0)
+    load_weights(network, finished)
+    test = load_data("digits", seed=0).test
+    accuracy = evaluate(network, test, batch_size=64, device="cpu")
+    assert results["float_test_accuracy"] == pytest.approx(accuracy, abs=1e-12)
+
+
+def test_methods_are_run_and_compared_in_one_command(cli, tmp_path: Path) -> None:
+    outcome = cli(
+        *("optimize", "resnet8-digits", "-a", "bitfusion-edge", "-m", "bmpq", "-m", "uniform"),
+        *("--latency", "0.5x", "--epochs", "4", "-o", tmp_path / "both"),
+    )
+    assert outcome.code == 0, outcome.err
+    for method in ("bmpq", "uniform"):
+        assert read(tmp_path / "both" / method / "manifest.json")["method"] == method
+    page = (tmp_path / "both" / "report.html").read_text(encoding="utf-8")
+    assert "bmpq" in page
+    assert "uniform" in page
+    assert (tmp_path / "both" / "runs.csv").is_file()
+
+
+def test_ablations_are_named_in_the_manifest(cli, tmp_path: Path) -> None:
+    outcome = cli(
+        *("optimize", "resnet8-digits", "-a", "bitfusion-edge", "-m", "bmpq", "--epochs", "4"),
+        *("--latency", "0.5x", "--ablation", "reversed", "-o", tmp_path / "run"),
+    )
+    assert outcome.code == 0, outcome.err
+    assert read(tmp_path / "run" / "manifest.json")["settings"]["ablation"] == "reversed"
