@@ -45,7 +45,7 @@ def answer(shared: Shared, point: Point, *, retries: int = 0) -> Row:
 
     Faults of the input are final. Others, such as a full disk, are tried again ``retries`` times.
     """
-    row = asked(shared.plan, point)
+    row = asked(shared.plan, point, shared.columns)
     for attempt in range(retries + 1):
         try:
             return row | _answer(shared, point)

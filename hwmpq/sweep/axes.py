@@ -86,9 +86,7 @@ def axis_values(value: object) -> tuple[Value, ...]:
     """
     found: list[Value] = []
     for item in value if isinstance(value, list | tuple) else (value,):
-        if isinstance(item, Range):
-            found += item.values()
-        elif isinstance(item, Mapping):
+        if isinstance(item, Mapping):
             found += _range(item).values()
         elif isinstance(item, str | int | float):
             found.append(item)
@@ -96,6 +94,22 @@ def axis_values(value: object) -> tuple[Value, ...]:
             msg = f"a value must be a number or text, but got {item!r}"
             raise ValueError(msg)
     require_distinct(found)
+    return tuple(found)
+
+
+def axis_ends(value: object) -> tuple[Value, ...]:
+    """Listed values and both ends of ranges: what is fine there is fine in between.
+
+    >>> axis_ends({"from": "0.5x", "to": "1x", "steps": 1000})
+    ('0.5x', '1x')
+    """
+    found: list[Value] = []
+    for item in value if isinstance(value, list | tuple) else (value,):
+        if isinstance(item, Mapping):
+            known = _range(item).model_copy(update={"steps": 2})
+            found += known.values()
+        elif isinstance(item, str | int | float):
+            found.append(item)
     return tuple(found)
 
 

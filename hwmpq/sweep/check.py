@@ -36,6 +36,7 @@ class _Checker:
     places: dict[str, str] = field(default_factory=dict)
     workloads: dict[str, Workload] = field(default_factory=dict)
     columns: dict[str, dict[Precision, None]] = field(default_factory=dict)
+    tables: dict[str, SensitivityTable] = field(default_factory=dict)
     bandwidth: float | None = None
     area: float | None = None
 
@@ -97,7 +98,7 @@ class _Checker:
                     registry.resolve("metric", name)
                     self._find_weights(name)
                 else:
-                    SensitivityTable.load(file)
+                    self.tables[name] = SensitivityTable.load(file)
                     self.places[name] = str(file.resolve())
                     self.inputs[name] = sha256(file)
         for number, name in enumerate(self.recipe.method):
@@ -164,6 +165,8 @@ class _Checker:
                     question = make_question(self.recipe, workload, variant, widths)
                     found = self.columns.setdefault(name, {})
                     found.update(dict.fromkeys(columns_of(question)))
+                    for table in self.tables.values():
+                        question.problem(table)
 
 
 def check_training(recipe: Recipe, method: str) -> None:

@@ -21,7 +21,7 @@ from hwmpq.allocate.budget import Budget
 from hwmpq.errors import BudgetError
 from hwmpq.precision import Precision
 from hwmpq.strict_yaml import read_yaml, validate
-from hwmpq.sweep.axes import Value, axis_values, is_range, require_distinct
+from hwmpq.sweep.axes import Value, axis_ends, axis_values, is_range, require_distinct
 
 Quantity = Literal[
     "sensitivity", "accuracy", "latency", "energy", "area", "weight_memory", "activation_memory"
@@ -66,8 +66,8 @@ def _budgets(value: object) -> object:
             msg = "a budget names what it limits, such as {latency: [0.5x, 1x]}"
             raise ValueError(msg)
         axes: Any = _axes(item)
-        for name, values in axes.items():
-            for limit in values:
+        for name, values in item.items():
+            for limit in axis_ends(values):
                 try:
                     Budget.from_mapping({name: limit})
                 except BudgetError as error:

@@ -83,9 +83,8 @@ def schema(plan: Plan) -> Any:
     return pa.schema(list(columns.items()), metadata={"hwmpq": plan.recipe_hash})
 
 
-def asked(plan: Plan, point: Point) -> Row:
-    """The part of a row that says what was asked."""
-    kinds = schema(plan)
+def asked(plan: Plan, point: Point, columns: Any) -> Row:
+    """The part of a row that says what was asked, for the columns of `schema`."""
     row: Row = {
         "recipe": plan.recipe_hash,
         "point": point.index,
@@ -99,7 +98,7 @@ def asked(plan: Plan, point: Point) -> Row:
         "seed": point.seed,
     }
     for path, value in point.set.items():
-        text = kinds.field(f"set.{path}").type == pa.string()
+        text = columns.field(f"set.{path}").type == pa.string()
         row[f"set.{path}"] = str(value) if text else value
     row |= {f"budget.{name}": str(limit) for name, limit in point.budget.items()}
     return row

@@ -25,6 +25,7 @@ from hwmpq.sweep.machines import make_variant
 from hwmpq.sweep.plan import Plan, chunk_size, plan_of
 from hwmpq.sweep.points import Point, digest
 from hwmpq.sweep.questions import make_question, weights_of
+from hwmpq.sweep.rows import schema
 from hwmpq.workload.graph import Workload
 
 CACHE: Final = "cache"
@@ -49,11 +50,18 @@ class _Recent(Generic[Made]):
 
 
 class Shared:
-    """Makes or finds what the points of one sweep share."""
+    """Makes or finds what the points of one sweep share.
+
+    Attributes:
+        folder: the sweep folder.
+        plan: of the sweep.
+        columns: of its rows.
+    """
 
     def __init__(self, folder: Path, plan: Plan) -> None:
         self.folder = folder
         self.plan = plan
+        self.columns = schema(plan)
         self._workloads: _Recent[Workload] = _Recent()
         self._variants: _Recent[Accelerator] = _Recent()
         self._questions: _Recent[Question] = _Recent()

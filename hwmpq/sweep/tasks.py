@@ -9,7 +9,6 @@ from typing import Protocol
 from hwmpq.sweep.answer import answer
 from hwmpq.sweep.plan import Chunk, points_of
 from hwmpq.sweep.points import Point
-from hwmpq.sweep.rows import schema
 from hwmpq.sweep.shared import shared_of
 from hwmpq.sweep.store import Store
 
@@ -107,7 +106,7 @@ class Answer:
         shared = shared_of(self.folder, self.recipe_hash)
         points = points_of(shared.plan, self.chunk) if self.points is None else self.points
         rows = [answer(shared, point, retries=self.retries) for point in points]
-        Store(shared.folder, self.recipe_hash).write(self.chunk.number, rows, schema(shared.plan))
+        Store(shared.folder, self.recipe_hash).write(self.chunk.number, rows, shared.columns)
         statuses = [row["status"] for row in rows]
         return Done(
             name=self.name,
