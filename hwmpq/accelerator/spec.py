@@ -194,6 +194,9 @@ class Accelerator(Spec):
         dram: off-chip memory.
         vector: the vector unit.
         behavior: choices on which public models disagree; the cost model's schema.
+        tie_residual: whether the operands of an addition and of a concatenation must be in one
+            format, because the machine does not convert between widths on the way; allocation
+            then ties their bits, which costs say nothing about.
         area_mm2: area of the whole chip, where it is published; else areas of parts add up.
         provenance: source of the numbers by path; a number without an entry has that of the
             nearest path above.
@@ -212,6 +215,7 @@ class Accelerator(Spec):
     dram: Dram
     vector: VectorUnit
     behavior: SerializeAsAny[BaseModel]
+    tie_residual: bool = False
     area_mm2: PositiveFloat | None = None
     provenance: Mapping[str, str] = Field(default_factory=dict)
     uncertainties: Mapping[str, float] = Field(default_factory=dict)

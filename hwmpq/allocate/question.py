@@ -7,7 +7,7 @@ which scores in every round. Nothing here needs torch.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -18,14 +18,14 @@ from hwmpq.allocate.budget import REFERENCE, Budget
 from hwmpq.allocate.ilp import ILP
 from hwmpq.allocate.interval import Interval, feasible_interval
 from hwmpq.allocate.problem import Rules, build_problem, expand
-from hwmpq.allocate.ties import Tie, same_activation_bits
+from hwmpq.allocate.ties import Tie, as_ties, same_activation_bits
 from hwmpq.cost.activation_cuts import activation_cuts
 from hwmpq.cost.table import CostTable, cost_table
 from hwmpq.errors import UnsupportedError
 from hwmpq.precision import Precision
 from hwmpq.sensitivity.base import SensitivityTable
 from hwmpq.workload.graph import Workload
-from hwmpq.workload.groups import activation_groups, repeated_layers
+from hwmpq.workload.groups import quantization_groups, repeated_layers
 
 FIRST_AND_LAST: Final = Precision(8, 8)
 """Pin of the first and the last multiplying layer unless pins are given."""
@@ -136,8 +136,9 @@ def ask(
             eight bits.
         fixed: pins by name or pattern; by default those of the workload file, else 8/8 for the
             first and the last multiplying layer.
-        groups: layers that share bits; by default those that read the same tensor share the bits
-            of their activations.
+        groups: layers that share bits; by default those that the network's graph ties: readers of
+            one tensor, the query, key and value of an attention, and, where the accelerator's
+            ``tie_residual`` asks for it, what meets in additions and concatenations.
         price: makes the cost table; one that was kept may stand in for pricing afresh.
 
     Raises:
@@ -152,7 +153,9 @@ def ask(
         costs=price(workload, accelerator, tuple(columns)),
         budget=budget,
         reference=reference,
-        rules=Rules(candidates=options, fixed=pins, groups=_ties(workload, groups)),
+        rules=Rules(
+            candidates=options, fixed=pins, groups=_ties(workload, accelerator, pins, groups)
+        ),
     )
 
 
@@ -186,8 +189,16 @@ def _pins(workload: Workload, fixed: Mapping[str, Precision] | None) -> dict[str
 
 
 def _ties(
-    workload: Workload, groups: Sequence[Tie | Sequence[str]] | None
+    workload: Workload,
+    accelerator: Accelerator,
+    pins: Mapping[str, Precision],
+    groups: Sequence[Tie | Sequence[str]] | None,
 ) -> tuple[Tie | Sequence[str], ...]:
+    if groups is None:
+        found = quantization_groups(workload, tie_residual=accelerator.tie_residual)
+        # A pin of one layer's weights is no wish about those of its partners.
+        pinned = expand(pins, tuple(layer.name for layer in workload.multiply_layers), "pin")
+        free = (tuple(name for name in names if name not in pinned) for names in found.weights)
+        return as_ties(replace(found, weights=tuple(names for names in free if len(names) > 1)))
     # A module that runs twice has one weight and one quantiser of its input.
-    repeated = tuple(Tie(names, "both") for names in repeated_layers(workload))
-    return (*(activation_groups(workload) if groups is None else groups), *repeated)
+    return (*groups, *(Tie(names, "both") for names in repeated_layers(workload)))
