@@ -81,6 +81,9 @@ class BitSerialBehavior(Spec):
         linear: ``staggered`` feeds the slices of one row to the columns in turn, one a cycle
             (DNNsim); ``windows`` treats rows as windows of a 1 x 1 convolution, which is faster
             from about ``columns`` rows on.
+        wide_serial_weight: ``full_width`` runs a serial weight wider than an element through all
+            its bits although several rows share them (a slip of DNNsim's Loom, whose activations
+            and whose Stripes do not); ``sliced`` takes the cycles of the widest slice.
         step_fraction: measured cycles over those of the static precisions, for machines that drop
             leading zeros of the activations they are fed (Loom: 0.87 to 1.00 on uniform random
             data); 1 keeps the upper bound.
@@ -94,18 +97,28 @@ class BitSerialBehavior(Spec):
     first_layer: Literal["space_to_depth", "direct"] = "space_to_depth"
     grouped: Literal["two_or_dense", "per_group"] = "two_or_dense"
     linear: Literal["staggered", "windows"] = "staggered"
+    wide_serial_weight: Literal["full_width", "sliced"] = "full_width"
     step_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
     dram_word: Literal["power_of_two", "exact"] = "power_of_two"
     data_width_bits: PositiveInt = 1
     outputs: Literal["kept_if_fits", "dram"] = "kept_if_fits"
 
 
-def cycles_per_step(array: BitSerialArray, weight: IntArray, activation: IntArray) -> IntArray:
-    """Cycles of one step, by the table above (`core/src` of DNNsim: `Stripes.cpp`, `Loom.cpp`)."""
+def cycles_per_step(
+    array: BitSerialArray, behavior: BitSerialBehavior, weight: IntArray, activation: IntArray
+) -> IntArray:
+    """Cycles of one step, by the table above (`core/src` of DNNsim: `Stripes.cpp`, `Loom.cpp`).
+
+    An operand wider than an element is cut into slices that run side by side, so that a step takes
+    as long as the widest slice.
+    """
     if array.serial == "none":
         return np.ones_like(activation)
+    activation = np.minimum(activation, array.pe_width_bits)
     if array.serial == "activation":
         return activation
+    if behavior.wide_serial_weight == "sliced":
+        weight = np.minimum(weight, array.pe_width_bits)
     return weight * ceil_div(activation, array.activation_bits_per_cycle)
 
 
@@ -177,7 +190,7 @@ class BitSerial:
             two_or_dense=behavior.grouped == "two_or_dense",
             staggered=behavior.linear == "staggered",
         )
-        machine = _machine(array, shape, precisions)
+        machine = _machine(array, behavior, shape, precisions)
         ideal = _compute_cycles(shape, machine)
         peak = array.lanes * array.tiles * machine.columns * _rows(array, precisions)
         work = layer.macs * machine.step_cycles
@@ -193,7 +206,8 @@ class BitSerial:
             + stationary_elements(layer) * weight
             + np.where(spilled > 0, layer.output_elements * activation, 0)
         )
-        energy = work * (array.energy_pj_per_lane_cycle * behavior.step_fraction)
+        slices = ceil_div(weight, array.pe_width_bits) * ceil_div(activation, array.pe_width_bits)
+        energy = work * slices * (array.energy_pj_per_lane_cycle * behavior.step_fraction)
         return overlap.overlapped_costs(
             accelerator,
             traffic,
@@ -216,7 +230,12 @@ def _rows(array: BitSerialArray, precisions: Sequence[Precision]) -> IntArray:
     return array.rows // ceil_div(base.weight_bits(precisions), array.pe_width_bits)
 
 
-def _machine(array: BitSerialArray, shape: StepShape, precisions: Sequence[Precision]) -> _Machine:
+def _machine(
+    array: BitSerialArray,
+    behavior: BitSerialBehavior,
+    shape: StepShape,
+    precisions: Sequence[Precision],
+) -> _Machine:
     """The array at each precision; operands wider than an element take several of them."""
     weight = base.weight_bits(precisions)
     activation = base.activation_bits(precisions)
@@ -235,7 +254,7 @@ def _machine(array: BitSerialArray, shape: StepShape, precisions: Sequence[Preci
     return _Machine(
         columns=columns,
         rows=rows,
-        step_cycles=cycles_per_step(array, weight, activation),
+        step_cycles=cycles_per_step(array, behavior, weight, activation),
         filters_at_once=rows * (1 if shape.depthwise else array.tiles),
     )
 

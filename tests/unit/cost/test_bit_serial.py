@@ -38,6 +38,7 @@ def cycles(name: str, layer: MultiplyLayer, pair: str = "8/8", **overrides) -> i
     return int(price(name, layer, pair, **overrides).compute_cycles[0])
 
 
+PAIRS = ("8/8", "8/16")
 STEPS = 13 * 1 * 9 * 16  # windows 196 / 16, filters 256 / 256, taps, channels 256 / 16
 
 
@@ -143,10 +144,23 @@ def test_axes_count_on_their_own() -> None:
 
 def test_wide_operands_take_several_columns_and_rows() -> None:
     wide = {"compute__pe_width_bits": 8}
-    assert cycles("stripes", conv(), "8/16", **wide) == 25 * 9 * 16 * 16
+    # The two halves of an activation run side by side, 8 cycles each (DNNsim, Stripes.cpp).
+    assert cycles("stripes", conv(), "8/16", **wide) == 25 * 9 * 16 * 8
+    assert cycles("stripes", conv(), "8/10", **wide) == 25 * 9 * 16 * 8
     assert cycles("stripes", conv(), "16/8", **wide) == 13 * 2 * 9 * 16 * 8
+    # Twice the elements for as long: a product of 8 and 16 bits costs twice one of 8 and 8.
+    narrow, both = (price("stripes", conv(), p, **wide).energy_pj["compute.array"] for p in PAIRS)
+    np.testing.assert_allclose(both, 2 * narrow)
     with pytest.raises(UnsupportedError, match="8/16 needs more columns"):
         cycles("dadiannao", conv(), "8/16", **wide)
+
+
+def test_wide_weights_of_loom_take_all_their_bits_as_in_the_simulator() -> None:
+    wide = {"compute__pe_width_bits": 8}
+    assert cycles("loom-1b", conv(), "16/8", **wide) == 13 * 4 * 9 * 16 * 16 * 8
+    sliced = wide | {"behavior__wide_serial_weight": "sliced"}
+    assert cycles("loom-1b", conv(), "16/8", **sliced) == 13 * 4 * 9 * 16 * 8 * 8
+    assert cycles("loom-1b", conv(), "8/16", **wide) == 25 * 2 * 9 * 16 * 8 * 8
 
 
 def test_values_take_the_next_power_of_two_in_memory() -> None:
