@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hwmpq.accelerator.families import energy_uncertainties
 from hwmpq.accelerator.loader import load_accelerator
+from hwmpq.accelerator.provenance import is_energy, numbers
 from hwmpq.accelerator.spec import Accelerator
 from hwmpq.precision import Precision
 from hwmpq.shipped import shipped_files
@@ -84,3 +86,18 @@ def test_every_shipped_file_states_where_its_numbers_come_from(name: str) -> Non
     assert accelerator.name == name
     assert accelerator.description.endswith(".")
     assert all(len(source) > 5 for source in accelerator.provenance.values())
+
+
+@pytest.mark.parametrize("name", ACCELERATORS)
+def test_every_energy_of_a_shipped_file_has_an_uncertainty(name: str) -> None:
+    accelerator = load(name)
+    stated = energy_uncertainties(accelerator)
+    parts = ("compute", "memories", "dram", "vector")
+    energies = [
+        path
+        for part in parts
+        for path, value in numbers(getattr(accelerator, part), part)
+        if is_energy(path) and value and not path.endswith("_fraction")
+    ]
+    assert energies
+    assert [path for path in energies if path not in stated] == []
