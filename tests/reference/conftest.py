@@ -19,9 +19,9 @@ THIRD_PARTY = "(third party)"
 HEAD = f"""# Validation
 
 How far each cost model is from the independent simulators and tables that it is held against.
-`make docs` writes this page from the reference tests themselves (`tests/reference/`), and the tests
+`make docs` writes this page from the reference tests themselves (`tests/reference/`), and they
 fail when it is stale. Rows marked {THIRD_PARTY} are compared where their tables are at hand; those
-tables are not in this repository.
+tables are not in this repository. What a figure leaves out is on the page of its model.
 
 | model | reference | quantity | rows | result |
 |---|---|---|--:|---|

@@ -367,10 +367,13 @@ def test_bitsim_stripes_rows(publish) -> None:
     np.testing.assert_allclose(figures.E_sram_nJ, rows.E_sram_nJ, rtol=1e-3)
     machine = "BitSim 6845fad, Stripes"
     publish("bitsim_stripes", machine, "compute cycles", len(rows), "equal")
-    other = "equal; the rest are three layers whose input BitSim takes from the wrong neighbour"
     for column, quantity in (("total_cycles", "total cycles"), ("dram_read_bits", "DRAM bits")):
-        same = len(rows) - len(differing(rows, figures, column))
-        publish("bitsim_stripes", machine, quantity, len(rows), f"{same} {other}")
+        others = differing(rows, figures, column)
+        result = (
+            f"{len(rows) - len(others)} equal; the rest are {', '.join(sorted(set(others.layer)))},"
+            " whose input BitSim takes from the wrong neighbour"
+        )
+        publish("bitsim_stripes", machine, quantity, len(rows), result)
     error = (figures.E_sram_nJ / rows.E_sram_nJ - 1).abs().max()
     publish("bitsim_stripes", machine, "SRAM energy", len(rows), f"within {error:.2%}")
 

@@ -20,6 +20,7 @@ from hwmpq.workload.layer import Conv2d, Linear
 
 ROWS = pd.read_csv(Path(__file__).with_name("scalesim.csv"), comment="#")
 WORD_BITS = 8
+SIMULATOR = "SCALE-Sim 3.0.0, CALC mode"
 
 
 @cache
@@ -79,7 +80,7 @@ def mismatches(rows, measure: Callable[..., tuple[int, ...]], columns: tuple[str
     return [item for item in found if item[1] != item[2]]
 
 
-def test_compute_cycles_and_sram_accesses_equal_on_every_row() -> None:
+def test_compute_cycles_and_sram_accesses_equal_on_every_row(publish) -> None:
     def measure(row) -> tuple[int, ...]:
         costs = priced(row)
         assert costs.stall_cycles[0] == 0
@@ -92,29 +93,35 @@ def test_compute_cycles_and_sram_accesses_equal_on_every_row() -> None:
 
     columns = ("compute_cycles", "ifmap_sram_reads", "filter_sram_reads", "ofmap_sram_writes")
     assert mismatches(ROWS.itertuples(), measure, columns) == []
+    quantity = "compute cycles, SRAM reads and writes"
+    publish("systolic", SIMULATOR, quantity, len(ROWS), "equal")
 
 
 def dram_reads(row, dram: str) -> int:
     return int(priced(row, dram).dram_read_bits[0]) // WORD_BITS
 
 
-def test_dram_reads_of_products_equal_by_the_closed_form() -> None:
+def test_dram_reads_of_products_equal_by_the_closed_form(publish) -> None:
     wrong = [
         (row.Index, dram_reads(row, "fast"), row.ifmap_dram_reads + row.filter_dram_reads)
         for row in PRODUCTS
     ]
     assert [item for item in wrong if item[1] != item[2]] == []
+    quantity = "DRAM reads of layers whose windows do not overlap, closed form"
+    publish("systolic", SIMULATOR, quantity, len(PRODUCTS), "equal")
 
 
-def test_dram_reads_of_convolutions_equal_by_replay() -> None:
+def test_dram_reads_of_convolutions_equal_by_replay(publish) -> None:
     wrong = [
         (row.Index, dram_reads(row, "replay"), row.ifmap_dram_reads + row.filter_dram_reads)
         for row in CONVOLUTIONS
     ]
     assert [item for item in wrong if item[1] != item[2]] == []
+    quantity = "DRAM reads of convolutions, `behavior.dram: replay`"
+    publish("systolic", SIMULATOR, quantity, len(CONVOLUTIONS), "equal")
 
 
-def test_fast_dram_reads_of_convolutions_have_the_published_error() -> None:
+def test_fast_dram_reads_of_convolutions_have_the_published_error(publish) -> None:
     """docs/models/systolic.md: 243 of 259 rows exact, the worst 0.7 % off."""
     exact = np.array([row.ifmap_dram_reads + row.filter_dram_reads for row in CONVOLUTIONS])
     fast = np.array([dram_reads(row, "fast") for row in CONVOLUTIONS])
@@ -122,19 +129,26 @@ def test_fast_dram_reads_of_convolutions_have_the_published_error() -> None:
     assert (error == 0).sum() == 243
     assert error.max() < 0.007
     assert error.mean() < 1.3e-4
+    result = f"{(error == 0).sum()} equal; mean error {error.mean():.3%}, worst {error.max():.2%}"
+    quantity = "DRAM reads of convolutions, `behavior.dram: fast`"
+    publish("systolic", SIMULATOR, quantity, len(CONVOLUTIONS), result)
 
 
-def test_dram_writes_are_within_a_thousandth() -> None:
+def test_dram_writes_are_within_a_thousandth(publish) -> None:
     """SCALE-Sim rounds each drain of its buffer to whole lines of C words."""
     words = np.array(
         [int(priced(row).dram_write_bits[0]) / WORD_BITS for row in ROWS.itertuples()]
     )
-    assert (np.abs(words / ROWS["ofmap_dram_writes"].to_numpy() - 1) < 1e-3).all()
+    error = np.abs(words / ROWS["ofmap_dram_writes"].to_numpy() - 1)
+    assert (error < 1e-3).all()
+    result = f"{(error == 0).sum()} equal; worst error {error.max():.2%}"
+    publish("systolic", SIMULATOR, "DRAM writes", len(ROWS), result)
 
 
-def test_utilization_is_the_simulators() -> None:
+def test_utilization_is_the_simulators(publish) -> None:
     used = np.array([100 * priced(row).utilization[0] for row in ROWS.itertuples()])
     assert used == pytest.approx(ROWS["overall_util"].to_numpy(), abs=1e-6)
+    publish("systolic", SIMULATOR, "utilisation", len(ROWS), "equal")
 
 
 def test_padding_gives_the_trimmed_rows() -> None:
