@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias, cast
+from typing import Final, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from hwmpq.methods.fixed_activations import FixedActivations
 from hwmpq.methods.fractional_cost import FractionalBudgets
 from hwmpq.methods.learned_bits import distance, snapping_note
 from hwmpq.precision import Assignment, Precision
+from hwmpq.quant.base import FakeQuantizer
 from hwmpq.quant.bit_planes import BitPlanes, collapse
 from hwmpq.quant.insert import QuantizedModel, QuantizerPair, Site, insert_quantizers
 from hwmpq.quant.pact import PactQuantizer
@@ -104,22 +105,38 @@ class BSQ:
 
 
 def _planes_and_clip(site: Site) -> QuantizerPair:
-    weight = BitPlanes(site.weight, site.precision.weight_bits)
-    return weight, PactQuantizer(site.precision.activation_bits, signed=site.signed_input)
+    bits = site.precision
+    weight: FakeQuantizer = (
+        PactQuantizer(bits.weight_bits, signed=site.signed_weight)
+        if site.is_product
+        else BitPlanes(site.weight, bits.weight_bits)
+    )
+    return weight, PactQuantizer(bits.activation_bits, signed=site.signed_input)
 
 
 class BSQSession(Session):
-    """Trains planes under a group lasso, and adjusts precision every interval."""
+    """Trains planes under a group lasso, and adjusts precision every interval.
+
+    A product of two activations has no planes; both its operands are clipped at a learned level.
+    """
 
     def __init__(self, model: QuantizedModel, task: Task, options: BSQ) -> None:
         super().__init__(model)
         self.options = options
         self.layers = task.costs.choosable_layers
-        self.fixed = frozenset(task.fixed)
         self.activation_bits = options.searched_activation_bits(task.candidates)
         self.budgets = FractionalBudgets.of(task.resources, task.costs.precisions)
+        self.planes = {
+            layer.names[0]: layer.weight
+            for layer in model.layers.values()
+            if isinstance(layer.weight, BitPlanes)
+        }
+        self.learned = {n: planes for n, planes in self.planes.items() if n not in task.fixed}
         self.elements = torch.tensor(
-            [task.workload.layer(name).weight_elements for name in self.layers],
+            [
+                float(self.planes[name].positive[0].numel()) if name in self.planes else 0.0
+                for name in self.layers
+            ],
             dtype=torch.float64,
         )
         schedule = task.schedule
@@ -129,16 +146,6 @@ class BSQSession(Session):
         self.epochs = 0
         self.adjusted = False
         self.factors = self._factors()
-
-    def _planes(self, name: str) -> BitPlanes:
-        return cast("BitPlanes", self.model.layer(name).weight)
-
-    def _free(self) -> dict[str, BitPlanes]:
-        """Planes that are learned, each module once."""
-        found = {
-            layer.names[0]: cast("BitPlanes", layer.weight) for layer in self.model.layers.values()
-        }
-        return {name: planes for name, planes in found.items() if name not in self.fixed}
 
     def _bits(self) -> tuple[Tensor, Tensor]:
         assignment = self.model.assignment
@@ -170,20 +177,23 @@ class BSQSession(Session):
         """The weighted group lasso; pinned layers take no part."""
         if self.options.alpha == 0:
             return None
-        terms = [self.factors[name] * planes.lasso() for name, planes in self._free().items()]
+        terms = [
+            sum(self.factors[use] for use in self.model.layer(name).names) * planes.lasso()
+            for name, planes in self.learned.items()
+        ]
         return self.options.alpha * torch.stack(terms).sum() if terms else None
 
     def after_step(self) -> None:
         """Keep plane values within their range."""
-        for layer in self.model.layers.values():
-            cast("BitPlanes", layer.weight).project()
+        for planes in self.planes.values():
+            planes.project()
 
     def end_epoch(self) -> None:
         """Adjust precision when an interval, or the search, is over."""
         self.epochs += 1
         self.adjusted = self.epochs % self.interval == 0 or self.epochs == self.last_epoch
         if self.adjusted:
-            for planes in self._free().values():
+            for planes in self.learned.values():
                 planes.adjust(grow=self.options.grow)
             self.factors = self._factors()
 
@@ -195,7 +205,7 @@ class BSQSession(Session):
         """Distance from the weight bits learned and from the activation bits wanted."""
         rows = [
             [
-                distance(self._planes(name).bits, precision.weight_bits)
+                distance(self.model.layer(name).weight.bits, precision.weight_bits)
                 + self._activation_distance(precision.activation_bits)
                 for precision in precisions
             ]

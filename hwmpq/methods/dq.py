@@ -98,7 +98,7 @@ class DQ:
 
         def make(site: Site) -> QuantizerPair:
             return (
-                grid(site.precision.weight_bits, most.weight_bits, signed=True),
+                grid(site.precision.weight_bits, most.weight_bits, signed=site.signed_weight),
                 grid(
                     site.precision.activation_bits,
                     most.activation_bits,

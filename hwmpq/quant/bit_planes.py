@@ -247,15 +247,18 @@ def collapse(quantised: QuantizedModel, assignment: Assignment) -> QuantizedMode
     """
     layers = {}
     for name, layer in quantised.layers.items():
-        planes = cast("BitPlanes", layer.weight)
-        precision = assignment[layer.names[0]]
+        planes, precision = layer.weight, assignment[layer.names[0]]
         bits = precision.weight_bits
+        layer.activation.set_bits(precision.activation_bits)
+        if not isinstance(planes, BitPlanes):
+            planes.set_bits(bits)
+            layers[name] = layer
+            continue
         weight = planes.quantize(layer.shadow)
         step = planes.step_at(planes.bits, weight)
         layer.shadow.copy_(weight)
         learned = LsqQuantizer((bits,), bits, signed=True).to(weight.device)
         if bits >= planes.bits:
             learned.learned(bits).copy_(step / 2 ** (bits - planes.bits))
-        layer.activation.set_bits(precision.activation_bits)
         layers[name] = layer.replaced(learned, layer.activation)
     return QuantizedModel(quantised.module, layers)

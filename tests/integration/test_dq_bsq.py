@@ -249,3 +249,34 @@ def test_runs_say_what_learning_chose_and_what_snapping_changed(tiny, tmp_path):
     (record,) = run.history.rounds
     assert "of the weight_memory limit; snapping changed" in record.note
     assert "4/4 to " in record.note
+
+
+class Attention(nn.Module):
+    """Rows of an image attend to each other; two products of activations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.query, self.key = nn.Linear(8, 16), nn.Linear(16, 16), nn.Linear(16, 16)
+        self.classes = nn.Linear(16, 10)
+
+    def forward(self, x):
+        x = self.embed(x.flatten(1, 2))
+        scores = torch.softmax(self.query(x) @ self.key(x).transpose(1, 2) / 4, dim=-1)
+        return self.classes((x + scores @ x).mean(1))
+
+
+@pytest.mark.parametrize("method", [DQ(), BSQ()], ids=["dq", "bsq"])
+def test_products_of_activations_take_part(method, digits, tmp_path):
+    torch.manual_seed(0)
+    run = optimize(
+        Attention(),
+        digits,
+        "bitfusion-edge",
+        method=method,
+        budget=Budget(weight_memory="0.6x", bops="0.5x"),
+        out=tmp_path / "run",
+        recipe=Recipe(epochs=2),
+    )
+    assert "matmul" in run.results.assignment
+    for report in run.results.allocation.budgets:
+        assert report.achieved <= report.limit
