@@ -369,9 +369,10 @@ def test_bitsim_stripes_rows(publish) -> None:
     publish("bitsim_stripes", machine, "compute cycles", len(rows), "equal")
     for column, quantity in (("total_cycles", "total cycles"), ("dram_read_bits", "DRAM bits")):
         others = differing(rows, figures, column)
+        names = ", ".join(sorted(set(others.layer)))
         result = (
-            f"{len(rows) - len(others)} equal; the rest are {', '.join(sorted(set(others.layer)))},"
-            " whose input BitSim takes from the wrong neighbour"
+            f"{len(rows) - len(others)} equal; the rest are {names}, whose input BitSim takes "
+            "from the wrong neighbour"
         )
         publish("bitsim_stripes", machine, quantity, len(rows), result)
     error = (figures.E_sram_nJ / rows.E_sram_nJ - 1).abs().max()
