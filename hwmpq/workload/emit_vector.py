@@ -112,7 +112,7 @@ def batch_norm(graph: WorkloadBuilder, name: str, operand: Value, *, foldable: b
         foldable: whether nothing else reads the operand.
     """
     producer = graph.graph.nodes[operand.node]["layer"]
-    # A linear layer's outputs are the last axis, which a norm takes for channels in two dimensions.
+    # A linear layer's outputs are the last axis, which is the norm's channels in two dimensions.
     on_outputs = isinstance(producer, Conv2d) or len(operand.shape) == 2
     if foldable and isinstance(producer, Conv2d | Linear) and on_outputs:
         return operand

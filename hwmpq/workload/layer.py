@@ -70,6 +70,9 @@ class _Shape(BaseModel):
 class Conv2d(_Shape):
     """A two-dimensional convolution; a one-dimensional one has height 1.
 
+    ``ceil_mode`` is that of torch's pooling: where the stride does not divide, one more window
+    hangs over the edge. Torch's own convolutions never do that, SCALE-Sim's always.
+
     >>> size = {"in_channels": 3, "in_height": 8, "in_width": 8, "out_channels": 4}
     >>> Conv2d(name="c", kernel_size=3, padding=1, **size).macs
     6912
@@ -87,6 +90,7 @@ class Conv2d(_Shape):
     dilation: Pair = (1, 1)
     groups: PositiveInt = 1
     im2col: bool | None = None
+    ceil_mode: bool = False
 
     @model_validator(mode="after")
     def _consistent(self) -> Conv2d:
@@ -106,7 +110,8 @@ class Conv2d(_Shape):
 
     def _out(self, axis: int, size: int) -> int:
         reach = self.dilation[axis] * (self.kernel_size[axis] - 1) + 1
-        return (size + 2 * self.padding[axis] - reach) // self.stride[axis] + 1
+        steps, over = divmod(size + 2 * self.padding[axis] - reach, self.stride[axis])
+        return steps + 1 + (self.ceil_mode and over > 0)
 
     @property
     def out_height(self) -> int:

@@ -3,8 +3,8 @@
 Columns as read by ``scalesim/topology_utils.py`` of github.com/scalesim-project/SCALE-Sim:
 ``name, ifmap height, ifmap width, filter height, filter width, channels, filters, stride`` with
 padding already in the input, or ``name, M, N, K[, batch]``. A name with ``DP`` is a depthwise
-convolution. An output size is rounded up there, ``ceil((ifmap - filter + stride) / stride)``; the
-input is enlarged here by the rows and columns that this takes.
+convolution. An output size is rounded up there, ``ceil((ifmap - filter + stride) / stride)``,
+which is what ``ceil_mode`` means here; the input keeps its size, so its traffic is SCALE-Sim's.
 """
 
 from __future__ import annotations
@@ -23,16 +23,6 @@ from hwmpq.workload.loader import WorkloadFile, workload_from_layers
 
 _CONV_COLUMNS: Final = 8
 _GEMM_COLUMNS: Final = 4
-
-
-def enlarged(size: int, kernel: int, stride: int) -> int:
-    """Input size at which rounding down gives what SCALE-Sim gets by rounding up.
-
-    >>> enlarged(224, 7, 2)
-    225
-    """
-    outputs = -(-(size - kernel + stride) // stride)
-    return kernel + (outputs - 1) * stride
 
 
 def _numbers(cells: Sequence[str], row: int, problems: ProblemList) -> list[int] | None:
@@ -67,12 +57,13 @@ def _convolution(
     return Conv2d(
         name=name,
         in_channels=channels,
-        in_height=enlarged(height, kernel_height, stride),
-        in_width=enlarged(width, kernel_width, stride),
+        in_height=height,
+        in_width=width,
         out_channels=filters * groups,
         kernel_size=(kernel_height, kernel_width),
         stride=(stride, stride),
         groups=groups,
+        ceil_mode=True,
     )
 
 

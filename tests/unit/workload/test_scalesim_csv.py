@@ -35,10 +35,11 @@ def test_convolutions(tmp_path: Path) -> None:
     assert depthwise.macs == 25 * 25 * 9 * 96
 
 
-def test_an_exact_fit_keeps_its_size(tmp_path: Path) -> None:
-    (layer,) = read_topology(write(tmp_path, HEADER + "c, 9, 7, 3, 3, 1, 1, 2,\n"))
+def test_inputs_keep_their_size(tmp_path: Path) -> None:
+    (layer,) = read_topology(write(tmp_path, HEADER + "c, 9, 8, 3, 3, 1, 1, 2,\n"))
     assert isinstance(layer, Conv2d)
-    assert (layer.in_height, layer.in_width) == (9, 7)
+    assert (layer.in_height, layer.in_width) == (9, 8)
+    assert (layer.out_height, layer.out_width) == (4, 4)
 
 
 def test_products(tmp_path: Path) -> None:

@@ -233,3 +233,21 @@ def test_listed_layers_need_no_torch(tmp_path: Path) -> None:
         f"load_workload({str(file)!r}); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_an_output_size_is_rounded_up_where_the_layer_says_so(tmp_path: Path) -> None:
+    text = """
+name: up
+layers:
+  - {name: a, op: conv2d, in_channels: 1, in_height: 8, in_width: 9, out_channels: 1,
+     kernel_size: 3, stride: 2, %s}
+"""
+    sizes = {}
+    for mode in ("ceil_mode: false", "ceil_mode: true", "groups: 1"):
+        file = tmp_path / "up.yaml"
+        file.write_text(text % mode, encoding="utf-8")
+        layer = load_workload(file).layer("a")
+        sizes[mode] = (layer.out_height, layer.out_width, layer.input_elements)
+    # (8 - 3) / 2 + 1 = 3.5 rows, (9 - 3) / 2 + 1 = 4 columns.
+    assert sizes["ceil_mode: true"] == (4, 4, 72)
+    assert sizes["ceil_mode: false"] == sizes["groups: 1"] == (3, 4, 72)
