@@ -20,7 +20,8 @@ class _LearnedClip(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, clip: Tensor, codes: Codes) -> Tensor:
         step = clip / codes.high
-        scaled = torch.div(values, step)
+        # Over the clip first: what lies exactly at the clip becomes exactly the last code.
+        scaled = torch.div(values, clip).mul_(codes.high)
         ctx.save_for_backward(scaled)
         ctx.codes = codes
         return scaled.clamp(codes.low, codes.high).round_().mul_(step)
