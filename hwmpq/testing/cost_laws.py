@@ -9,7 +9,8 @@ it. Run them over layers of your own choice:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 import numpy as np
 
@@ -17,7 +18,15 @@ from hwmpq.accelerator.spec import Accelerator
 from hwmpq.cost.table import CostTable, cost_table
 from hwmpq.precision import Precision
 from hwmpq.workload.graph import Workload, WorkloadBuilder
-from hwmpq.workload.layer import Layer
+from hwmpq.workload.layer import Conv2d, Layer, Linear, MatMul
+
+BOUNDS: Final = ("compute_bound_cycles", "compulsory_dram_bits", "latency_bound_cycles")
+_LARGER: Final[Mapping[type[Layer], Sequence[str]]] = {
+    Conv2d: ("batch", "in_channels", "out_channels"),
+    Linear: ("batch", "in_features", "out_features"),
+    MatMul: ("batch", "m", "k", "n"),
+}
+"""The sizes in which bounds grow; height and width are left out, as strides skip borders."""
 
 
 class LawBrokenError(AssertionError):
@@ -87,6 +96,46 @@ def check_order_and_names(
         _require(same, f"{name} must not depend on order or names", table, [values, other])
 
 
+def check_bounds_grow_with_bits(table: CostTable) -> None:
+    """No bound falls when weights or activations get wider."""
+    bits = np.array([[p.weight_bits, p.activation_bits] for p in table.precisions])
+    narrower = (bits[:, None] <= bits[None, :]).all(axis=2)
+    for name in BOUNDS:
+        values = table.columns[name]
+        falls = (values[:, :, None] > values[:, None, :]) & narrower
+        where = [
+            (table.layers[layer], str(table.precisions[few]), str(table.precisions[many]))
+            for layer, few, many in np.argwhere(falls)
+        ]
+        _require(not where, f"{name} must not fall with more bits", table, where)
+
+
+def _larger(layer: Layer) -> list[Layer]:
+    """The layer with one more sample, and with one more channel (a group) on each side."""
+    grown: list[Layer] = []
+    for size in _LARGER.get(type(layer), ()):
+        step = layer.groups if isinstance(layer, Conv2d) and size != "batch" else 1
+        grown.append(layer.model_copy(update={size: getattr(layer, size) + step}))
+    return grown
+
+
+def check_bounds_grow_with_size(
+    accelerator: Accelerator, layers: Sequence[Layer], precisions: Sequence[Precision]
+) -> None:
+    """No bound falls when a layer gets more samples, inputs or outputs."""
+    pairs = [(layer, larger) for layer in layers for larger in _larger(layer)]
+    named = [
+        one.model_copy(update={"name": f"{kind}{index}"})
+        for kind, side in (("small", 0), ("large", 1))
+        for index, one in enumerate(pair[side] for pair in pairs)
+    ]
+    table = cost_table(workload_of(named), accelerator, precisions)
+    for name in BOUNDS:
+        small, large = np.split(table.columns[name], 2)
+        where = [pairs[index] for index in np.unique(np.argwhere(large < small)[:, 0])]
+        _require(not where, f"{name} must not fall in a larger layer", table, where)
+
+
 def check_all_laws(
     accelerator: Accelerator, layers: Sequence[Layer], precisions: Sequence[Precision]
 ) -> None:
@@ -99,4 +148,6 @@ def check_all_laws(
     check_bounds(table)
     check_sums(table)
     check_whole_numbers(table)
+    check_bounds_grow_with_bits(table)
+    check_bounds_grow_with_size(accelerator, layers, precisions)
     check_order_and_names(accelerator, layers, precisions)

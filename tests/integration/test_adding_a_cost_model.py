@@ -2,6 +2,7 @@
 
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,15 @@ from hwmpq.accelerator import loader
 from hwmpq.accelerator.loader import load_accelerator
 from hwmpq.cost.table import cost_table
 from hwmpq.precision import precisions
-from hwmpq.testing.cost_laws import LawBrokenError, check_all_laws, check_bounds, workload_of
+from hwmpq.shipped import shipped_files
+from hwmpq.testing.cost_laws import (
+    LawBrokenError,
+    check_all_laws,
+    check_bounds,
+    check_bounds_grow_with_bits,
+    check_bounds_grow_with_size,
+    workload_of,
+)
 from hwmpq.workload.layer import Conv2d, Linear
 
 PAGE = Path(__file__).parents[2] / "docs" / "adding.md"
@@ -66,3 +75,64 @@ def test_a_model_that_beats_its_own_bound_breaks_the_law(ideal) -> None:
     table.columns["compute_bound_cycles"][0, 0] += 1
     with pytest.raises(LawBrokenError, match="compute_cycles >= compute_bound_cycles"):
         check_bounds(table)
+
+
+def test_a_model_whose_bound_falls_with_more_bits_breaks_the_law(ideal) -> None:
+    accelerator = load_accelerator(ideal / "ideal.yaml")
+    table = cost_table(workload_of(LAYERS), accelerator, precisions([2, 4], [8]))
+    table.columns["compulsory_dram_bits"][1, 0] += 1
+    with pytest.raises(LawBrokenError, match=r"compulsory_dram_bits must not fall .*2/8.*4/8"):
+        check_bounds_grow_with_bits(table)
+
+
+def test_a_model_whose_bound_falls_in_a_larger_layer_breaks_the_law(ideal, monkeypatch) -> None:
+    accelerator = load_accelerator(ideal / "ideal.yaml")
+    model = registry.resolve("cost", "ideal")
+    price = type(model).layer_cost
+
+    def shrinking(self, layer, pairs, machine):
+        costs = price(self, layer, pairs, machine)
+        return replace(costs, compute_bound_cycles=10**9 // costs.compute_bound_cycles)
+
+    monkeypatch.setattr(type(model), "layer_cost", shrinking)
+    with pytest.raises(LawBrokenError, match="compute_bound_cycles must not fall in a larger"):
+        check_bounds_grow_with_size(accelerator, LAYERS, precisions([4], [8]))
+
+
+def test_an_accelerator_of_a_known_family_is_one_file(tmp_path) -> None:
+    known = shipped_files("accelerators")["bitfusion-edge"].read_text()
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        known.replace("name: bitfusion-edge", "name: mine").replace("rows: 4", "rows: 8")
+    )
+    mine, edge = load_accelerator(file), load_accelerator("bitfusion-edge")
+    check_all_laws(mine, LAYERS, precisions([2, 8], [8]))
+    pair = precisions([2], [8])
+    found = [cost_table(workload_of(LAYERS), machine, pair) for machine in (mine, edge)]
+    assert found[0].accelerator == "mine"
+    assert found[0].compute_cycles[1, 0] < found[1].compute_cycles[1, 0]
+
+
+def test_a_cost_model_of_another_package_is_found_by_its_entry_point(
+    tmp_path, monkeypatch
+) -> None:
+    code = re.search(r"```python\n(\"\"\"An ideal.*?)```", PAGE.read_text(), re.DOTALL)
+    (tmp_path / "their_models.py").write_text(code[1])
+    (tmp_path / "ideal.yaml").write_text(ACCELERATOR)
+    installed = tmp_path / "their_models-1.0.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: their-models\nVersion: 1.0\n"
+    )
+    (installed / "entry_points.txt").write_text("[hwmpq.plugins]\ncost.ideal = their_models\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    registry.entries.cache_clear()
+    loader._schema.cache_clear()
+    try:
+        assert registry.entries("cost")["ideal"].module == "their_models"
+        accelerator = load_accelerator(tmp_path / "ideal.yaml")
+        check_all_laws(accelerator, LAYERS, precisions([2, 4, 8], [8]))
+    finally:
+        registry.entries.cache_clear()
+        loader._schema.cache_clear()
+        sys.modules.pop("their_models", None)

@@ -11,6 +11,7 @@ from hwmpq.accelerator.loader import load_accelerator
 from hwmpq.accelerator.provenance import is_energy, numbers
 from hwmpq.accelerator.spec import Accelerator
 from hwmpq.precision import Precision
+from hwmpq.registry import entries
 from hwmpq.shipped import shipped_files
 from hwmpq.testing.cost_laws import check_all_laws
 from hwmpq.workload.layer import Conv2d, Linear, MatMul, VectorOp
@@ -101,3 +102,9 @@ def test_every_energy_of_a_shipped_file_has_an_uncertainty(name: str) -> None:
     ]
     assert energies
     assert [path for path in energies if path not in stated] == []
+
+
+def test_every_cost_model_has_a_shipped_file_that_the_laws_run_over() -> None:
+    """A measured table knows layers by name, so its laws are in its own tests."""
+    covered = {load(name).architecture for name in ACCELERATORS}
+    assert {name.replace("-", "_") for name in covered} | {"lookup"} == set(entries("cost"))
