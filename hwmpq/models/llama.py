@@ -138,14 +138,14 @@ class Llama(nn.Module):
         return scores
 
 
-def smollm2_135m() -> Llama:
-    """The shape of SmolLM2-135M."""
+def smollm2_135m(depth: int = 30) -> Llama:
+    """The shape of SmolLM2-135M, or of its first layers."""
     return Llama(
         width=576,
         heads=9,
         shared_heads=3,
         hidden=1536,
-        depth=30,
+        depth=depth,
         vocabulary=49152,
         tied=True,
     )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
 from hwmpq.models.bert import Bert
 from hwmpq.models.llama import Llama
 from hwmpq.workload.from_torch import extract
-from hwmpq.workload.graph import WorkloadBuilder
+from hwmpq.workload.graph import Workload, WorkloadBuilder
 from hwmpq.workload.groups import (
     activation_groups,
     attention_groups,
@@ -17,12 +19,12 @@ from hwmpq.workload.groups import (
     residual_partners,
 )
 from hwmpq.workload.layer import FreeOp, Linear, VectorOp
-from hwmpq.workload.loader import load_workload
+
+Shipped = Callable[[str], Workload]
 
 
-def test_resnet18_downsampling_reads_what_the_main_path_reads() -> None:
-    workload = load_workload("resnet18")
-    groups = quantization_groups(workload, tie_residual=False)
+def test_resnet18_downsampling_reads_what_the_main_path_reads(shipped: Shipped) -> None:
+    groups = quantization_groups(shipped("resnet18"), tie_residual=False)
     assert groups.activations == tuple(
         (f"layer{stage}.0.conv1", f"layer{stage}.0.downsample.0") for stage in (2, 3, 4)
     )
@@ -30,8 +32,8 @@ def test_resnet18_downsampling_reads_what_the_main_path_reads() -> None:
     assert groups.repeated == ()
 
 
-def test_resnet18_where_additions_need_one_format() -> None:
-    groups = quantization_groups(load_workload("resnet18"), tie_residual=True)
+def test_resnet18_where_additions_need_one_format(shipped: Shipped) -> None:
+    groups = quantization_groups(shipped("resnet18"), tie_residual=True)
     # The stream through a stage has one width, up to what reads it in the next stage.
     assert groups.activations[0] == (
         "layer1.0.conv1",
@@ -103,7 +105,7 @@ def test_partners_of_additions_and_concatenations() -> None:
     assert residual_partners(branches("mul").build()) == ()
 
 
-def test_a_shortcut_without_weights_has_no_partner() -> None:
+def test_a_shortcut_without_weights_has_no_partner(shipped: Shipped) -> None:
     # Only the first block adds to what a layer with weights writes; the others add to a sum.
-    workload = load_workload("resnet8-digits")
+    workload = shipped("resnet8-digits")
     assert residual_partners(workload) == (("conv1", "layer1.0.conv2"),)
