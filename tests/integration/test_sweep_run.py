@@ -162,7 +162,7 @@ def test_changed_scores_are_another_recipe(sweep_files, tmp_path: Path) -> None:
 def test_a_killed_client_resumes_to_the_rows_of_an_undisturbed_run(
     sweep_files, tmp_path: Path
 ) -> None:
-    budget = {"latency": {"from": "0.3x", "to": "1x", "steps": 200}}
+    budget = {"latency": {"from": "0.3x", "to": "1x", "steps": 125}}
     recipe, out = sweep_files.recipe(budget=budget), tmp_path / "killed"
     code = (
         "from hwmpq.sweep.run import run_sweep\n"
@@ -176,12 +176,12 @@ def test_a_killed_client_resumes_to_the_rows_of_an_undisturbed_run(
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     done = len(list((out / CHUNKS).glob("0*.parquet")))
-    assert 0 < done < 8
+    assert 0 < done < 5
     assert not (out / RESULTS).exists()
     with pytest.raises(SpecError, match="not finished"):
         hwmpq.Sweep.load(out)
     resumed = run_sweep(recipe, out, resume=True, executor=Spy()).to_pandas()
-    assert len(Spy.seen) == 8 - done
+    assert len(Spy.seen) == 5 - done
     pd.testing.assert_frame_equal(resumed, run_sweep(recipe, tmp_path / "calm").to_pandas())
     assert resumed["key"].is_unique
 
@@ -324,7 +324,7 @@ def test_methods_train_and_metrics_measure(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     frame = run_sweep(recipe, tmp_path / "out").to_pandas()
-    assert frame["status"].tolist() == ["optimal", "optimal"]
+    assert frame["status"].isin(["optimal", "feasible"]).all()
     trained = frame[frame["kind"] == "method"].iloc[0]
     assert 0 < trained["accuracy"] <= 1
     run = hwmpq.Run.load(tmp_path / "out" / trained["run"])
