@@ -159,3 +159,16 @@ def test_applied_bits_are_held(session, data):
     found.after_step()
     assert found.model.assignment == snapped
     assert found.model.layer("3").codes().unique().numel() <= 3
+
+
+def test_after_a_step_grids_are_back_in_bounds_and_widths_follow(session, data):
+    found = session()
+    found.model.module(batch(data)[0])
+    layer = found.model.layer("3")
+    with torch.no_grad():
+        layer.weight.learned_step.fill_(-1.0)
+        layer.activation.learned_range.fill_(2 * float(layer.activation.learned_range))
+    found.after_step()
+    assert float(layer.weight.learned_step.detach()) > 0
+    # The widest candidate has 6 bits; twice the range takes one bit more.
+    assert layer.precision == Precision(6, 5)
