@@ -24,7 +24,7 @@ from hwmpq.workload.torch_nodes import (
     owner,
     result_shapes,
 )
-from hwmpq.workload.torch_operators import CONSTANT, HANDLERS, SPLITS, VIEWS
+from hwmpq.workload.torch_operators import CONSTANT, CONTROL_FLOW, HANDLERS, SPLITS, VIEWS
 from hwmpq.workload.torch_trace import ExampleInput, trace
 from hwmpq.workload.torch_views import View, derive, whole
 from hwmpq.workload.values import Value
@@ -160,6 +160,13 @@ class _GraphReader:
             self._derive(node)
         if operator in SPLITS:
             return tuple(inputs[0].reshaped(shape) for shape in shapes)
+        if operator in CONTROL_FLOW:
+            msg = (
+                f"'{self.name(node, operator)}' ({operator}{_called_at(node)}) chooses what runs "
+                "by the values of a tensor, which no cost can follow. Extract the branches by "
+                "themselves"
+            )
+            raise UnsupportedError(msg)
         handler = HANDLERS.get(operator)
         if handler is None:
             return self._unpriced(node, inputs, shapes)
@@ -209,13 +216,17 @@ class _GraphReader:
         name = self.name(node, label)
         exempt = any(matches(name, pattern) for pattern in self.exempt)
         if not exempt:
-            line = node_source(node)
-            where = f", called at {line}" if line else ""
-            self.problems.append(f"'{name}' ({full_operator_name(node)}{where}){reason}")
+            what = full_operator_name(node) + _called_at(node)
+            self.problems.append(f"'{name}' ({what}){reason}")
         result = free(self.graph, name, "identity", inputs, shapes[0])
         if exempt:
             self.unpriced.append(result.node)
         return tuple(result.reshaped(shape) for shape in shapes)
+
+
+def _called_at(node: Node) -> str:
+    line = node_source(node)
+    return f", called at {line}" if line else ""
 
 
 def _check(reader: _GraphReader) -> None:

@@ -18,6 +18,7 @@ from hwmpq.workload.from_torch import extract
 from hwmpq.workload.graph import Workload
 from hwmpq.workload.loader import WorkloadFile
 
+_ZOOS: Final = ("torchvision", "timm", "transformers")
 _DTYPES: Final = {"float32": torch.float32, "int64": torch.int64}
 _IMPORT_ERRORS: Final = (
     ImportError,
@@ -55,6 +56,11 @@ def _function(file: WorkloadFile) -> Callable[..., Any]:
             module = importlib.import_module(module_name)
         except ModuleNotFoundError as error:
             fix = "It is looked for in the current folder, beside the file, and among packages."
+            if error.name in _ZOOS:
+                fix = (
+                    f"hwmpq does not bring it: install {error.name} in a version that fits torch "
+                    f"{torch.__version__}, or take a network of hwmpq.models."
+                )
             raise _problem(file, "torch", f"there is no module '{error.name}'", fix) from error
         except _IMPORT_ERRORS as error:
             rule = f"module '{module_name}' cannot be imported: {type(error).__name__}: {error}"

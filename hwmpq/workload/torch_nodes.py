@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+from hwmpq.errors import UnsupportedError
 from hwmpq.workload.graph import WorkloadBuilder
 from hwmpq.workload.values import Value
 
@@ -36,10 +37,25 @@ def full_operator_name(node: Node) -> str:
 
 
 def result_shapes(node: Node) -> tuple[tuple[int, ...], ...]:
-    """Shapes of all tensors that a node returns."""
+    """Shapes of all tensors that a node returns.
+
+    Raises:
+        UnsupportedError: a size depends on the values of a tensor.
+    """
     found = node.meta.get("val")
     values: Sequence[Any] = found if isinstance(found, list | tuple) else [found]
-    return tuple(tuple(map(int, value.shape)) for value in values if hasattr(value, "shape"))
+    shapes = [tuple(value.shape) for value in values if hasattr(value, "shape")]
+    for shape in shapes:
+        if not all(isinstance(size, int) for size in shape):
+            line = node_source(node)
+            msg = (
+                f"{full_operator_name(node)}{f', called at {line},' if line else ''} returns a "
+                f"tensor of shape {list(map(str, shape))}, which depends on the values of a "
+                "tensor; no cost can follow that. Select with fixed sizes (masks, torch.where, "
+                "topk)"
+            )
+            raise UnsupportedError(msg)
+    return tuple(shapes)
 
 
 def owner(node: Node) -> str:

@@ -116,6 +116,9 @@ HANDLERS: Final[Mapping[str, Handler]] = MappingProxyType(
 )
 """Operator -> what it is."""
 
+CONTROL_FLOW: Final = frozenset(("cond", "while_loop"))
+"""Operators that hold networks of their own and decide by values what of them runs."""
+
 CONSTANT: Final = frozenset(
     _names("zeros_like ones_like full_like empty_like new_zeros new_ones new_full new_empty")
 )

@@ -6,6 +6,7 @@ import io
 import logging
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from typing import Any, Final, TypeAlias
@@ -41,7 +42,8 @@ def _quiet() -> Iterator[None]:
     logging.disable(logging.CRITICAL)
     kept = io.StringIO()
     try:
-        with redirect_stderr(kept):
+        with redirect_stderr(kept), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".* assigned during export")
             yield
     finally:
         logging.disable(level)
@@ -113,7 +115,7 @@ def _trace_message(model: nn.Module, error: Exception) -> str:
     line = _user_line(frames) or source_line(str(error))
     kind = type(error).__name__
     reason = next((text for text in str(error).splitlines() if text.strip()), kind)
-    where = f" at {line}" if line else ""
+    where = f" at {line.rstrip(':')}" if line else ""
     if "DataDependent" in kind or "data-dependent" in str(error):
         rule = "its control flow depends on the values of a tensor, which no cost can follow"
         fix = "Write the branch without looking at values (torch.where), or extract the branches."

@@ -511,6 +511,26 @@ def test_control_flow_on_values_names_the_line(capfd: pytest.CaptureFixture[str]
     assert capfd.readouterr().err == ""
 
 
+def test_branches_inside_an_operator_are_refused_with_their_line() -> None:
+    def forward(m: Any, x: Tensor) -> Tensor:
+        return torch.cond(x.sum() > 0, lambda y: m.fc(y), lambda y: 2 * y, (x,))
+
+    with pytest.raises(
+        UnsupportedError, match=r"test_from_torch\.py:\d+: return torch\.cond"
+    ) as e:
+        extract(Calls(forward, fc=nn.Linear(4, 4)), torch.zeros(2, 4), exempt=["cond"])
+    assert "chooses what runs by the values of a tensor" in str(e.value)
+
+
+def test_shapes_that_depend_on_values_name_the_line() -> None:
+    def forward(_: Any, x: Tensor) -> Tensor:
+        return x[x > 0]
+
+    with pytest.raises(UnsupportedError, match=r"test_from_torch\.py:\d+: return x\[x > 0\]") as e:
+        extract(Calls(forward), torch.zeros(3))
+    assert "depends on the values of a tensor" in str(e.value)
+
+
 def test_an_example_of_the_wrong_shape_is_one_clear_error() -> None:
     with pytest.raises(UnsupportedError, match=r"cannot trace Linear.*example input"):
         extract(nn.Linear(4, 4), torch.zeros(2, 5))

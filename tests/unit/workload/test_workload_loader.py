@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -116,7 +117,7 @@ layers:
     assert "layers[0].kernel_size[1]" in found
     assert "(line 6)" in found["layers[0].kernel_size[1]"]
     assert "Did you mean 'in_features'?" in found["layers[1].in_featurs"]
-    assert found["layers[1].in_features"].endswith("Field required. Add it.")
+    assert found["layers[1].in_features"].endswith("is missing. Add it.")
     assert "write 1000" in found["layers[1].out_features"]
     assert "names of layers must be unique" in found["layers[2].name"]
     assert "earlier layer" in found["layers[2].inputs[0]"]
@@ -251,3 +252,14 @@ layers:
     # (8 - 3) / 2 + 1 = 3.5 rows, (9 - 3) / 2 + 1 = 4 columns.
     assert sizes["ceil_mode: true"] == (4, 4, 72)
     assert sizes["ceil_mode: false"] == sizes["groups: 1"] == (3, 4, 72)
+
+
+@pytest.mark.parametrize("package", ["torchvision", "timm", "transformers"])
+def test_a_zoo_that_is_not_installed(package: str, tmp_path: Path) -> None:
+    if importlib.util.find_spec(package):
+        pytest.skip(f"{package} is installed")
+    file = tmp_path / "zoo.yaml"
+    file.write_text(f"name: zoo\ntorch: {package}.models:resnet18\ninput_shape: [3, 8, 8]\n")
+    message = f"no module '{package}' .*install {package} in a version that fits torch"
+    with pytest.raises(SpecError, match=message):
+        load_workload(file)
