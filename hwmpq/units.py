@@ -16,6 +16,7 @@ from quantiphy import QuantiPhyError, Quantity
 
 from hwmpq.errors import BudgetError
 
+_FRACTIONS: Final = "muµμnp"
 _DIMENSIONS: Final[Mapping[str, Mapping[str, float]]] = {
     "bits": {"b": 1, "bit": 1, "bits": 1, "B": 8, "byte": 8, "bytes": 8},
     "hertz": {"Hz": 1},
@@ -25,6 +26,16 @@ _DIMENSIONS: Final[Mapping[str, Mapping[str, float]]] = {
     "operations": {"op": 1, "ops": 1, "BOP": 1, "BOPs": 1, "bops": 1},
     "count": {},
 }
+
+
+class _Typed(Quantity):
+    """A quantity as people type it: of QuantiPhy's scale factors, those of engineering.
+
+    Without this, ``100 cycles`` is one hundred centi-ycles and ``0.5y`` half a septillionth.
+    """
+
+
+_Typed.set_prefs(input_sf="TGMKkmuµμnp")
 _EXAMPLES: Final[Mapping[str, str]] = {
     "bits": "500KiB",
     "hertz": "500MHz",
@@ -54,7 +65,7 @@ def parse_quantity(text: str | float, *dimensions: str) -> tuple[float, str]:
     """
     allowed = ", ".join(f"'{_EXAMPLES[dimension]}'" for dimension in dimensions)
     try:
-        quantity = Quantity(str(text).strip(), binary=True)
+        quantity = _Typed(str(text).strip(), binary=True)
     except QuantiPhyError as error:
         msg = f"expected a quantity such as {allowed}, but got '{text}'"
         raise BudgetError(msg) from error
@@ -63,6 +74,9 @@ def parse_quantity(text: str | float, *dimensions: str) -> tuple[float, str]:
         msg = f"a quantity must be finite, but got '{text}'"
         raise BudgetError(msg)
     if not unit:
+        if str(text).strip()[-1] in _FRACTIONS:
+            msg = f"'{text}' names no unit; expected a quantity such as {allowed}"
+            raise BudgetError(msg)
         return value, dimensions[0]
     for dimension in dimensions:
         factor = _DIMENSIONS[dimension].get(unit)

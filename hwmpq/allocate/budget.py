@@ -19,7 +19,8 @@ from hwmpq.precision import Precision
 from hwmpq.units import parse_quantity
 
 Amount: TypeAlias = str | float | None
-_RELATIVE: Final = re.compile(r"^\s*(\S+?)\s*[x×]\s*$")
+_RELATIVE: Final = re.compile(r"^\s*(\S+?)\s*[xX×]\s*$")
+_WHOLE: Final = ("cycles", "bits", "operations")
 REFERENCE: Final = Precision(8, 8)
 """What relative budgets refer to unless said otherwise."""
 
@@ -166,6 +167,10 @@ def _read(name: str, amount: str | float) -> tuple[float, str]:
         raise BudgetError(msg) from None
     if not value > 0:
         msg = f"{name} must be more than zero, but got '{amount}'"
+        raise BudgetError(msg)
+    if value < 1 and kind in _WHOLE and not name.startswith("average"):
+        msg = f"{name} must be at least 1 of {quantity.unit}, but got '{amount}'; "
+        msg += f"'{value:g}x' means a share of the reference"
         raise BudgetError(msg)
     return value, kind
 

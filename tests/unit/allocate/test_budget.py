@@ -84,6 +84,7 @@ def test_peak_activation_memory_is_one_row_a_cut(costs: CostTable) -> None:
         math.inf,
         "infx",
         "x",
+        "0.5",
         "fast",
         True,
         "3kg",

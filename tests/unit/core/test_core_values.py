@@ -33,6 +33,7 @@ def test_precision_refuses_zero_bits() -> None:
         ("500KiB", ("bits",), 500 * 1024 * 8),
         ("1MB", ("bits",), 8e6),
         ("3ms", ("cycles", "seconds"), 0.003),
+        ("100 cycles", ("cycles", "seconds"), 100),
         ("100000", ("cycles", "seconds"), 100000),
         ("2mJ", ("picojoules",), 2e9),
         ("34Gops", ("operations",), 34e9),
@@ -44,7 +45,9 @@ def test_quantities_are_read_in_canonical_units(text, dimensions, value) -> None
     assert parse_quantity(text, *dimensions)[0] == pytest.approx(value, rel=1e-12)
 
 
-@pytest.mark.parametrize("text", ["", "fast", "3parsec", "nan", "inf", "3ms3", "1e400"])
+@pytest.mark.parametrize(
+    "text", ["", "fast", "3parsec", "nan", "inf", "3ms3", "1e400", "5m", "0.5y"]
+)
 def test_other_text_is_no_quantity(text: str) -> None:
     with pytest.raises(BudgetError):
         parse_quantity(text, "cycles", "seconds")
