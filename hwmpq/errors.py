@@ -20,6 +20,8 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+_LONGEST_VALUE = 120
+
 
 class HwmpqError(Exception):
     """Base of all errors raised on purpose; the command line prints it without a traceback."""
@@ -49,10 +51,15 @@ class Problem:
         where = f"{self.path} (line {self.line})" if self.line else self.path
         text = f"{where}: {self.rule}"
         if self.value:
-            text += f" (got {self.value})"
+            text += f" (got {_shortened(self.value)})"
         if self.fix:
             text += f". {self.fix}"
         return text
+
+
+def _shortened(value: str) -> str:
+    """The start of a long value."""
+    return value if len(value) <= _LONGEST_VALUE else f"{value[:_LONGEST_VALUE]}..."
 
 
 class SpecError(HwmpqError):

@@ -137,5 +137,5 @@ def resolve(family: str, name: str) -> Any:
     known = entries(family)
     key = name.replace("-", "_")
     if key not in known:
-        raise NotFoundError(info.title, name, known)
+        raise NotFoundError(info.title, name, [entry.replace("_", "-") for entry in known])
     return getattr(importlib.import_module(known[key].module), info.constant)

@@ -45,7 +45,9 @@ def find_file(kind: str, name_or_path: str) -> Path:
             return file
     if looks_like_path:
         raise missing_file(path)
-    raise NotFoundError(kind.removesuffix("s"), name_or_path, files)
+    here = [file.name for file in (path.with_suffix(".yaml"), path.with_suffix(".yml"))]
+    local = [name for name in here if path.suffix == "" and Path(name).is_file()]
+    raise NotFoundError(kind.removesuffix("s"), name_or_path, [*files, *local])
 
 
 def _plain(name: str) -> str:

@@ -26,6 +26,12 @@ from hwmpq.shipped import missing_file
 
 _MAX_NODES: Final = 200_000
 _NUMBER_AS_TEXT: Final = re.compile(r"^[+-]?\d+(\.\d*)?([eE][+-]?\d+)?$")
+UNKNOWN_FIELD: Final = "is not a field"
+"""The rule that a field of an unknown name breaks."""
+_RULES: Final[Mapping[str, str]] = {
+    "missing": "is missing",
+    "extra_forbidden": UNKNOWN_FIELD,
+}
 _SOURCED: Final = {"value", "source", "note", "uncertainty"}
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -238,7 +244,7 @@ def validation_problems(
         owner = _schema_at(model, location[:-1]) if unknown else None
         known = list(owner.model_fields) if owner is not None else []
         fix = _way_out(found["type"], str(location[-1]) if location else "", found["input"], known)
-        rule = found["msg"].removeprefix("Value error, ")
+        rule = _RULES.get(found["type"]) or found["msg"].removeprefix("Value error, ")
         line = document.lines.get(path) or document.lines.get(join_path(location[:-1]))
         problems.add(path or "file", rule, value=value, fix=fix, line=line)
     return SpecError(document.file, problems.problems)

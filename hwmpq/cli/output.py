@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 
 def console() -> Console:
@@ -19,10 +20,10 @@ def console() -> Console:
 
 
 def show(*renderables: RenderableType) -> None:
-    """Print results for people."""
+    """Print results for people, names with brackets as they are."""
     target = console()
     for renderable in renderables:
-        target.print(renderable)
+        target.print(renderable, markup=False)
 
 
 def note(text: str) -> None:
@@ -47,10 +48,10 @@ def _plain(value: object) -> object:
 
 def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Table:
     """A table; columns whose name starts with ``>`` are right-aligned."""
-    made = Table(title=title, title_justify="left", header_style="bold")
+    made = Table(title=Text(title), title_justify="left", header_style="bold")
     for column in columns:
         right = column.startswith(">")
         made.add_column(column.lstrip(">"), justify="right" if right else "left", no_wrap=right)
     for row in rows:
-        made.add_row(*(str(cell) for cell in row))
+        made.add_row(*(Text(str(cell)) for cell in row))
     return made

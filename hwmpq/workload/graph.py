@@ -222,7 +222,8 @@ class WorkloadBuilder:
         choosable = [name for name in layers if isinstance(layers[name], MULTIPLY_LAYERS)]
         for pattern in fixed_precisions or {}:
             if not any(matches(name, pattern) for name in choosable):
-                msg = f"cannot fix '{pattern}': workload '{self.name}' has no such layer"
+                msg = f"cannot fix '{pattern}': workload '{self.name}' has no such layer; "
+                msg += f"layers with bits are {', '.join(choosable)}"
                 raise UnsupportedError(msg)
         return Workload(
             name=self.name,

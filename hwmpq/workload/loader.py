@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from hwmpq.errors import Problem, ProblemList, SpecError
 from hwmpq.shipped import find_file
-from hwmpq.strict_yaml import Document, read_yaml, validate
+from hwmpq.strict_yaml import UNKNOWN_FIELD, Document, read_yaml, validate
 from hwmpq.workload.emit_vector import SIGN_PRESERVING, UNSIGNED_RESULTS
 from hwmpq.workload.graph import INPUT, Workload, WorkloadBuilder
 from hwmpq.workload.layer import Conv2d, FreeOp, Layer, Linear, MatMul, VectorOp
@@ -84,7 +84,7 @@ def parse_workload(document: Document, path: Path) -> WorkloadFile:
 def _with_known_fields(problem: Problem, document: Document) -> Problem:
     """Name the fields that a layer has, where one is unknown."""
     match = _UNKNOWN_IN_LAYER.match(problem.path)
-    if match is None or not problem.rule.startswith("Extra"):
+    if match is None or problem.rule != UNKNOWN_FIELD:
         return problem
     layer = document.data["layers"][int(match["index"])]
     kind = layer.get("op") if isinstance(layer, dict) else None

@@ -37,6 +37,30 @@ def test_unknown_workload_and_accelerator_suggest_the_nearest(cli, good) -> None
     refused(outcome, "no accelerator called", "Did you mean 'bitfusion-isca18'?")
 
 
+def test_a_file_here_is_suggested_for_its_stem(cli, good, tmp_path, monkeypatch) -> None:
+    (tmp_path / "my-chip.yaml").write_text("")
+    monkeypatch.chdir(tmp_path)
+    refused(cli("evaluate", good, "-a", "my-chip"), "Did you mean 'my-chip.yaml'?")
+
+
+def test_names_with_brackets_are_printed_as_they_are(cli, tmp_path) -> None:
+    file = tmp_path / "odd.yaml"
+    layer = '{name: "[bold]fc[/x]", op: linear, batch: 1, in_features: 8, out_features: 4}'
+    file.write_text(f'name: "a[/b]"\nlayers: [{layer}]\n')
+    for outcome in (cli("extract", file), cli("evaluate", file, "-a", "stripes")):
+        assert outcome.code == 0, outcome.err
+        assert "[bold]fc[/x]" in outcome.out
+        assert "a[/b]" in outcome.out
+
+
+def test_long_values_are_shown_by_their_start(cli, tmp_path) -> None:
+    file = tmp_path / "prose.yaml"
+    file.write_text("word " * 1000)
+    outcome = cli("evaluate", file, "-a", "stripes")
+    refused(outcome, "must be a mapping", "word ...")
+    assert len(outcome.err) < 500
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -51,7 +75,7 @@ def test_unknown_workload_and_accelerator_suggest_the_nearest(cli, good) -> None
         ),
         (
             "name: a\nlayers:\n  - {name: f, op: linear, in_feature: 3, out_features: 2}\n",
-            ("layers[0].in_feature", "Did you mean 'in_features'?", "Field required"),
+            ("layers[0].in_feature", "Did you mean 'in_features'?", "is missing"),
         ),
         (
             "name: a\nlayers:\n  - {name: f, op: lstm, in_features: 3, out_features: 2}\n",

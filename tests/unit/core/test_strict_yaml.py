@@ -51,7 +51,7 @@ def test_all_problems_are_reported_at_once_with_path_and_line() -> None:
 
 def test_missing_field_names_its_place() -> None:
     found = problems("name: a\ninner: {}\n")
-    assert found == ["inner.rows (line 2): Field required. Add it."]
+    assert found == ["inner.rows (line 2): is missing. Add it."]
 
 
 def test_misspelt_field_gets_a_hint() -> None:
