@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, PositiveInt, RootModel
+from pydantic import BaseModel, ConfigDict, PositiveInt, RootModel, model_validator
 
 from hwmpq.allocate.problem import expand
-from hwmpq.errors import NotFoundError, Problem, SpecError
+from hwmpq.errors import BudgetError, NotFoundError, Problem, SpecError
 from hwmpq.files import write_text
 from hwmpq.precision import Assignment, Precision
 from hwmpq.strict_yaml import read_yaml, validate
@@ -22,6 +22,18 @@ class _Bits(BaseModel):
 
     weight_bits: PositiveInt
     activation_bits: PositiveInt
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: object) -> object:
+        """Read ``4/8`` as weight bits over activation bits."""
+        if not isinstance(value, str):
+            return value
+        try:
+            pair = Precision.parse(value)
+        except BudgetError as error:
+            raise ValueError(str(error)) from error
+        return {"weight_bits": pair.weight_bits, "activation_bits": pair.activation_bits}
 
 
 class _Policy(RootModel[dict[str, _Bits]]):
@@ -41,7 +53,7 @@ def read_rules(file: Path) -> dict[str, Precision]:
 
 
 def read_policy(file: Path, layers: Sequence[str]) -> dict[str, Precision]:
-    """Read ``{layer: {weight_bits, activation_bits}}``; keys may be glob patterns.
+    """Read ``{layer: {weight_bits, activation_bits}}``, or ``4/8``; keys may be glob patterns.
 
     Later patterns override earlier ones, and an exact name overrides patterns. JSON is read as the
     YAML that it is, so a key that appears twice is an error in both.
@@ -60,7 +72,7 @@ def read_policy(file: Path, layers: Sequence[str]) -> dict[str, Precision]:
         try:
             chosen |= expand({key: rules[key]}, tuple(layers), "policy")
         except NotFoundError as error:
-            problems.append(Problem(key, f"matches no layer: {error}"))
+            problems.append(Problem(key, str(error)))
     missing = [layer for layer in layers if layer not in chosen]
     problems += [
         Problem(layer, "has no entry", fix="Add one, or a pattern such as '*'.")

@@ -51,6 +51,15 @@ def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
     assert [problem.path for problem in caught.value.problems] == ["con", "conv1", "fc"]
 
 
+def test_bits_may_be_written_with_a_slash(tmp_path: Path) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text('"*": 4/8\n')
+    assert read_policy(file, ("conv1",)) == {"conv1": Precision(4, 8)}
+    file.write_text('"*": 4\\8\n')
+    with pytest.raises(SpecError, match="such as 4/8"):
+        read_policy(file, ("conv1",))
+
+
 @pytest.mark.parametrize(
     "text",
     [
