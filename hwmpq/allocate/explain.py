@@ -64,12 +64,14 @@ def show(value: float, unit: str) -> str:
     """A budgeted value for people.
 
     >>> show(4096000, "bits"), show(1234567, "cycles")
-    ('500 KiB', '1.235 M cycles')
+    ('500 KiB', '1,234,567 cycles')
     """
     if unit == "pJ":
         return format_energy(value)
     if unit == "bits":
         return format_bits(value) if value >= 64 else f"{value:.4g} bits"
+    if unit == "cycles":
+        return f"{value:,.0f} cycles"
     return f"{format_count(value)} {unit}".strip()
 
 

@@ -10,7 +10,7 @@ import typer
 from hwmpq.accelerator.loader import load_accelerator
 from hwmpq.allocate.policy import read_policy
 from hwmpq.cli.options import Batch, Exempt, Json, WorkloadName
-from hwmpq.cli.output import print_json, show, table
+from hwmpq.cli.output import note, print_json, show, table
 from hwmpq.cost.table import cost_table
 from hwmpq.files import write_json
 from hwmpq.precision import Precision
@@ -104,14 +104,17 @@ def extract(
         (
             layer.name,
             layer.op,
-            " x ".join(str(size) for size in found.graph.nodes[layer.name]["tensor"].shape),
+            " x ".join(f"{size:,}" for size in found.graph.nodes[layer.name]["tensor"].shape),
             f"{layer.macs:,}",
             f"{layer.weight_elements:,}",
-            "not priced" if layer.name in found.unpriced else "",
+            *(("no" if layer.name in found.unpriced else "yes",) if found.unpriced else ()),
         )
         for layer in found.layers
     ]
-    columns = ("layer", "operator", "output", ">MACs", ">weights", "")
+    columns = ["layer", "operator", "output", ">MACs", ">weights"]
+    columns += ["priced"] if found.unpriced else []
     show(table(f"{found.name}, batch {found.batch}", columns, rows))
-    total = f"{format_count(found.macs)}MAC, {format_count(found.weight_elements)}weights"
+    total = f"{format_count(found.macs)} MACs, {format_count(found.weight_elements)} weights"
     show(f"Total: {total} in convolutions and fully connected layers.")
+    for file in filter(None, (output, svg)):
+        note(f"written: {file}")
