@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from hwmpq.allocate.run import allocate
     from hwmpq.codesign.run import Run, optimize
     from hwmpq.cost.table import CostTable, cost_table
+    from hwmpq.data.base import from_arrays
     from hwmpq.errors import (
         BudgetError,
         HwmpqError,
@@ -66,6 +67,7 @@ _HOMES: Final = {
     "allocate": "hwmpq.allocate.run",
     "cost_table": "hwmpq.cost.table",
     "extract": "hwmpq.workload.from_torch",
+    "from_arrays": "hwmpq.data.base",
     "load_accelerator": "hwmpq.accelerator.loader",
     "load_workload": "hwmpq.workload.loader",
     "methods": "hwmpq.methods",
@@ -101,6 +103,7 @@ __all__ = [
     "allocate",
     "cost_table",
     "extract",
+    "from_arrays",
     "load_accelerator",
     "load_workload",
     "methods",

@@ -143,13 +143,14 @@ def make_plan(
     machine = accelerator
     if not isinstance(machine, Accelerator):
         machine = load_accelerator(machine)
-    dataset = _data(data, model)
     if isinstance(model, nn.Module):
+        dataset = _data(data, model)
         network = deepcopy(model)
         workload = extract(network, dataset.example)
     else:
         workload = load_workload(model)
         network = build_model(model, seed=seed)
+        dataset = _data(data, model)
     if weights is not None:
         load_weights(network, weights)
     question = ask(
@@ -169,7 +170,13 @@ def _data(data: Data | str | Path | None, model: nn.Module | str | Path) -> Data
         return data
     if data is None and not isinstance(model, nn.Module):
         data = read_workload_file(model).spec.data
-    if data is None:
+    if data is not None and not isinstance(data, str | Path):
+        msg = (
+            f"data must be a data set or its name, but got a {type(data).__name__}; arrays become "
+            "one by hwmpq.from_arrays(inputs, labels)"
+        )
+        raise TrainingError(msg)
+    if not data:
         msg = "no data set was given, and the workload names none; pass data, or --data NAME"
         raise TrainingError(msg)
     return load_data(str(data))

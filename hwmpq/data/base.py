@@ -140,11 +140,14 @@ class DataSet(Protocol):
 def load_data(name: str, *, folder: Path | None = None, seed: int = 0) -> Data:
     """Load a data set by name, by ``name=folder``, or an image folder by its path.
 
+    A name wins over a folder that is called the same; ``./digits`` is the folder.
+
     Raises:
         NotFoundError: no such data set.
         TrainingError: its files are missing or unusable.
     """
-    if folder is None and Path(name).is_dir():
+    known = name.replace("-", "_") in registry.entries("data")
+    if folder is None and not known and Path(name).is_dir():
         name, folder = "image_folder", Path(name)
     elif folder is None and "=" in name:
         name, _, path = name.partition("=")

@@ -118,6 +118,14 @@ def test_registered_data_sets_load(name):
     assert load_data(name).fingerprint == data.fingerprint
 
 
+def test_a_name_wins_over_a_folder_called_the_same(tmp_path, monkeypatch):
+    (tmp_path / "digits").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert load_data("digits").name == "digits"
+    with pytest.raises(TrainingError, match="no images"):
+        load_data("./digits")
+
+
 def test_unknown_data_set_suggests_a_near_one():
     with pytest.raises(NotFoundError, match="Did you mean 'digits'"):
         load_data("digit")
