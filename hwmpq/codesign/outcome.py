@@ -47,6 +47,7 @@ def conclude(setting: Setting, found: QuantizedModel, stage: Stage) -> Run:
         codes_per_layer={
             name: len(set(layer.codes().flatten().tolist()))
             for layer in network.layers.values()
+            if not (layer.is_product or layer.weight.passes)
             for name in layer.names
         },
         seconds_float_training=sum(record.seconds for record in history.float_epochs),

@@ -98,21 +98,32 @@ def insert_quantizers(
         if layer.name not in assignment:
             msg = f"layer '{layer.name}' has no precision to start with"
             raise UnsupportedError(msg)
-        if isinstance(layer, MatMul):
-            left, right = workload.inputs_of(layer.name)
-            precision = assignment[layer.name]
-            site = Site(layer, NO_WEIGHT, left.signed, precision, right.signed)
-            insertion.add_product(layer.name, factory(site))
-        else:
-            uses.setdefault(module_name(layer.name), []).append(layer)
+        # A product is a layer of its own; a module may multiply several times.
+        key = layer.name if isinstance(layer, MatMul) else module_name(layer.name)
+        uses.setdefault(key, []).append(layer)
     for table in workload.layers:
         if table.op == "embedding" and table.name in assignment:
             uses.setdefault(module_name(table.name), []).append(table)
     for layers in uses.values():
-        _insert_weight(insertion, workload, assignment, factory, layers)
+        if isinstance(layers[0], MatMul):
+            _insert_product(insertion, workload, assignment, factory, layers[0])
+        else:
+            _insert_weight(insertion, workload, assignment, factory, layers)
     quantised = insertion.finish(workload.unpriced)
     quantised.apply(assignment)
     return quantised
+
+
+def _insert_product(
+    insertion: Insertion,
+    workload: Workload,
+    assignment: Assignment,
+    factory: QuantizerFactory,
+    layer: MatMul,
+) -> None:
+    left, right = workload.inputs_of(layer.name)
+    site = Site(layer, NO_WEIGHT, left.signed, assignment[layer.name], right.signed)
+    insertion.add_product(layer.name, factory(site))
 
 
 def _insert_weight(
