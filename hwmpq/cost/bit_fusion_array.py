@@ -20,8 +20,8 @@ def operands_per_unit(bits: IntArray, array: BitFusionArray, rounding: str) -> I
     """Operands of one kind that a fusion unit takes at once.
 
     Equation: ``floor(max_bits / max(bits, min_bits))``, and 1 for an operand wider than the unit,
-    which comes in slices (hsharma35/bitfusion, src/simulator/accelerator.py, get_perf_factor;
-    slices are ours, the simulator divides by zero).
+    which comes in slices (hsharma35/bitfusion, bitfusion/src/simulator/accelerator.py,
+    get_perf_factor; slices are ours, the simulator divides by zero).
 
     >>> array = BitFusionArray(
     ...     rows=1, columns=1, max_bits=8, min_bits=2, energy_pj_per_unit_cycle=0
@@ -147,8 +147,8 @@ class Steps:
     def reduction(self, channels: IntArray, factor: IntArray | int) -> IntArray:
         """Steps along the rows: ``ceil(R S c / (N f))``, or ``R S ceil(c / (N f))``.
 
-        The first is for unrolled layers (hsharma35/bitfusion, src/simulator/accelerator.py,
-        get_compute_cycles).
+        The first is for unrolled layers (hsharma35/bitfusion,
+        bitfusion/src/simulator/accelerator.py, get_compute_cycles).
         """
         width = self.array.rows * factor
         if self.im2col:

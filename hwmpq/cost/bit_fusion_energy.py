@@ -68,8 +68,8 @@ def buffer_accesses(inner: InnerAccesses, traffic: Traffic) -> BufferAccesses:
 def _padded_bits(layer: TiledLayer, candidates: Candidates, grid: TileGrid) -> IntArray:
     """Bits that each inner order moves in one tile, padded to the array, ``[orders, candidates]``.
 
-    Equations (hsharma35/bitfusion, src/optimizer/optimizer.py), with ``i`` reduction elements,
-    ``o`` output channels and ``p`` pixels of a tile:
+    Equations (hsharma35/bitfusion, bitfusion/src/optimizer/optimizer.py), with ``i`` reduction
+    elements, ``o`` output channels and ``p`` pixels of a tile:
 
         input stationary    i p (a + o (w + 32))
         output stationary   o p (32 + i (a + w))
@@ -167,9 +167,9 @@ def energy(
 ) -> dict[str, FloatArray]:
     """Energy in pJ by component.
 
-    Equation (hsharma35/bitfusion, src/simulator/stats.py, get_energy): busy cycles times the
-    energy of the array, plus bits times energy per bit for every buffer and DRAM; idle cycles and
-    leakage are ours.
+    Equation (hsharma35/bitfusion, bitfusion/src/simulator/stats.py, get_energy): busy cycles times
+    the energy of the array, plus bits times energy per bit for every buffer and DRAM; idle cycles
+    and leakage are ours.
     """
     parts: dict[str, FloatArray] = {"compute": _array_energy(layer, traffic)}
     for name in ("weight", "input", "output"):

@@ -1,9 +1,9 @@
 """The best tiling and loop order of a layer at every precision, by exhaustive search.
 
 Fewest cycles win, then least energy, then the loop order that comes first in `LOOP_ORDERS`, then
-the tiling that comes first in the grid (hsharma35/bitfusion, src/optimizer/optimizer.py). Most
-candidates are never evaluated: those whose lower bound is already above the best found are left
-out, which cannot change the answer.
+the tiling that comes first in the grid (hsharma35/bitfusion,
+bitfusion/src/optimizer/optimizer.py). Most candidates are never evaluated: those whose lower bound
+is already above the best found are left out, which cannot change the answer.
 """
 
 from __future__ import annotations

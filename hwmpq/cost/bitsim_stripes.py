@@ -79,7 +79,7 @@ class BitSimBehavior(Spec):
 def tile_count(layer: MultiplyLayer, array: BitSimArray, *, idle_rows: bool) -> int:
     """Tiles of a layer; each takes as many cycles as the weight has bits.
 
-    Equations (`sim/stripes.py::_calc_tile_conv2d`, `_calc_tile_dwconv`, `_calc_tile_fc`), with
+    Equations (`sim/sim/stripes.py::_calc_tile_conv2d`, `_calc_tile_dwconv`, `_calc_tile_fc`), with
     ``T = R * S`` taps::
 
         convolution  (ceil(T / dp) * C  if T > C  else  ceil(C / dp) * T)

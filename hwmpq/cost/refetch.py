@@ -20,7 +20,7 @@ def fetches(
     block; the cheaper of the two is taken, inputs being fetched again on a tie.
 
     Equation (`bitmod_sim/accelerator.py::_calc_num_mem_refetch` of abdelfattah-lab/BitMoD-HPCA-25,
-    the same rule in `sim/stripes.py` of yc2367/BitSim)::
+    the same rule in `sim/sim/stripes.py` of yc2367/BitSim)::
 
         n_w = ceil(I / size_i), n_i = ceil(W / size_w);  min(n_w W + I, W + n_i I)
 

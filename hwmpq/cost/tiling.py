@@ -171,7 +171,7 @@ def move(
 
     From the innermost loop outwards: while the kept part fits, a loop that does not index the
     operand is free and one that does enlarges the part; from the first loop on that outgrows the
-    buffer, every loop multiplies (hsharma35/bitfusion, src/optimizer/optimizer.py).
+    buffer, every loop multiplies (hsharma35/bitfusion, bitfusion/src/optimizer/optimizer.py).
 
     Args:
         parts: the tile's factor in each loop, ``[candidates]`` each; 1 where not indexed.
