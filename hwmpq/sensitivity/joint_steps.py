@@ -200,7 +200,8 @@ class JointSteps:
             def keep(_module: nn.Module, given: tuple[Any, ...], name: str = name) -> None:
                 found[name, "activations"] = _rms(given[0])
 
-            handles.append(layer.module.register_forward_pre_hook(keep))
+            # The quantiser sees what the layer reads, also where only a function calls the layer.
+            handles.append(layer.activation.register_forward_pre_hook(keep))
         self.set_level(0)
         self.model.module.eval()
         with torch.no_grad():
