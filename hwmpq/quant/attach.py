@@ -47,7 +47,8 @@ class Insertion:
         if weight.needs_stored:
             msg = (
                 f"layer '{name}' is a product of two activations, and the weight quantiser "
-                f"{type(weight).__name__} follows a stored tensor; take one that holds its step"
+                f"{type(weight).__name__} follows a stored tensor; take one that holds its "
+                "step, or exempt the product"
             )
             raise UnsupportedError(msg)
         place = product_owner(self.modules, name)
