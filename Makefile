@@ -25,7 +25,7 @@ demo: $(STAMP) ## train a mixed-precision network for a modelled accelerator and
 	@echo "Report: runs/demo/report.html"
 
 test: $(STAMP) ## run every test
-	$(BIN)/python -m pytest -q -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -q -n 2 --dist loadscope
 
 test-fast: $(STAMP) ## run the tests that train nothing
 	$(BIN)/python -m pytest -q -n 2 -m "not slow"

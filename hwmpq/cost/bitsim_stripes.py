@@ -132,9 +132,11 @@ class BitSimStripes:
         work = layer.macs * weight
         bound = ceil_div(work, peak)
         width = array.parallel_bits
-        reads, writes = _through_dram(layer, width, accelerator)
+        exceed, reads, writes = _through_dram(layer, width, accelerator)
         compulsory = stationary_elements(layer) * weight
-        compulsory += (touched_input_elements(layer) * activation) * reads
+        # That a network's first layer reads from DRAM whatever its size is no bound: a layer of
+        # one channel more, which is not recognised as the first, need not.
+        compulsory += (touched_input_elements(layer) * activation) * exceed
         compulsory += (layer.output_elements * activation) * writes
         stored = weight
         if behavior.stored_weight == "parallel_bits":
@@ -173,16 +175,19 @@ def _busy(bits: IntArray, accelerator: Accelerator) -> IntArray:
     return np.asarray(np.floor(bits / bandwidth), dtype=np.int64)
 
 
-def _through_dram(layer: MultiplyLayer, width: int, accelerator: Accelerator) -> tuple[bool, bool]:
-    """Whether a layer reads its inputs from DRAM and writes its outputs there."""
+def _through_dram(
+    layer: MultiplyLayer, width: int, accelerator: Accelerator
+) -> tuple[bool, bool, bool]:
+    """Whether a layer's inputs exceed the memory, come from DRAM, and its outputs go there."""
     behavior = cast(BitSimBehavior, accelerator.behavior)
     if behavior.activations == "dram":
-        return True, True
+        return True, True, True
     room = accelerator.memory_for("input").size_bits
     moved = stationary_free_inputs(layer) * width
     outputs = layer.output_elements * width
     first = isinstance(layer, Conv2d) and layer.in_channels == behavior.network_input_channels
-    return first or 2 * moved >= room, moved + outputs >= room
+    exceed = 2 * moved >= room
+    return exceed, first or exceed, moved + outputs >= room
 
 
 def stationary_free_inputs(layer: MultiplyLayer) -> int:
