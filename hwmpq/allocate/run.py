@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 from hwmpq.allocate.base import Allocation, Allocator, Interaction
 from hwmpq.allocate.budget import REFERENCE, Budget
@@ -11,8 +13,35 @@ from hwmpq.allocate.problem import Rules, build_problem
 from hwmpq.allocate.ties import Groups
 from hwmpq.cost.activation_cuts import ActivationCuts
 from hwmpq.cost.table import CostTable
+from hwmpq.errors import BudgetError
 from hwmpq.precision import Precision
 from hwmpq.sensitivity.base import SensitivityTable
+
+
+def with_settings(allocator: Allocator, **settings: object) -> Allocator:
+    """The allocator with the settings that are given; None leaves one as it is.
+
+    Raises:
+        BudgetError: it has no such setting.
+    """
+    given = {name: value for name, value in settings.items() if value is not None}
+    if not given:
+        return allocator
+    plain = cast("Any", allocator)
+    known = [one.name for one in dataclasses.fields(plain)] if _has_settings(plain) else []
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        msg = (
+            f"allocator {type(allocator).__name__} has no setting {', '.join(unknown)}; "
+            f"it has {', '.join(known) or 'none'}"
+        )
+        raise BudgetError(msg)
+    changed: Allocator = dataclasses.replace(plain, **given)
+    return changed
+
+
+def _has_settings(allocator: object) -> bool:
+    return dataclasses.is_dataclass(allocator) and not isinstance(allocator, type)
 
 
 def allocate(

@@ -14,6 +14,7 @@ from hwmpq.allocate.explain import next_bits
 from hwmpq.allocate.explain import show as amount
 from hwmpq.allocate.policy import policy_data, write_policy
 from hwmpq.allocate.question import ask
+from hwmpq.allocate.run import with_settings
 from hwmpq.cli import options
 from hwmpq.cli.output import note, print_json, show, table
 from hwmpq.cli.sensitivity import find_sensitivity
@@ -53,6 +54,14 @@ def allocate(
     allocator: Annotated[
         str, typer.Option("--allocator", metavar="NAME", help="hwmpq list allocators.")
     ] = "ilp",
+    time_limit: Annotated[
+        float | None,
+        typer.Option("--time-limit", min=0.0, metavar="SECONDS", help="For solving."),
+    ] = None,
+    gap: Annotated[
+        float | None,
+        typer.Option("--gap", min=0.0, metavar="SHARE", help="Gap to stop at."),
+    ] = None,
     weights: Annotated[
         Path | None,
         typer.Option("--weights", metavar="FILE|RUN", help="Trained weights (safetensors)."),
@@ -89,7 +98,9 @@ def allocate(
     if not limits.names:
         msg = "allocate needs a budget, such as --latency 0.5x"
         raise BudgetError(msg)
-    solver: Allocator = registry.resolve("allocator", allocator)
+    solver: Allocator = with_settings(
+        registry.resolve("allocator", allocator), time_limit_s=time_limit, gap_limit=gap
+    )
     question = ask(
         load_workload(workload, batch=batch, exempt=tuple(exempt or ())),
         load_accelerator(accelerator, options.parse_assignments(overrides, "--set")),
