@@ -53,6 +53,14 @@ class Run:
     results: Results
     costs: CostTable
 
+    def __repr__(self) -> str:
+        """In a notebook, what it is and what came out instead of every number."""
+        asked = self.manifest
+        return (
+            f"Run('{self.folder}': {asked.workload} on {asked.accelerator} by {asked.method}, "
+            f"test accuracy {self.results.test_accuracy:.4f})"
+        )
+
     @classmethod
     def load(cls, folder: str | Path) -> Run:
         """Read a run directory.

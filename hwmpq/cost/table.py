@@ -82,6 +82,11 @@ class CostTable:
     mappings: tuple[Mapping[str, Sequence[str]], ...] = ()
     meta: Mapping[str, str] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        """In a notebook, what it is instead of every number."""
+        shape = f"{len(self.layers)} operators, {len(self.precisions)} precisions"
+        return f"CostTable({self.workload} on {self.accelerator}: {shape})"
+
     def __getattr__(self, name: str) -> NumberArray:
         """Columns by attribute, such as ``table.latency_cycles``."""
         columns = self.__dict__.get("columns", {})

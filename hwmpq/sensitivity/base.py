@@ -69,6 +69,11 @@ class SensitivityTable:
         values.setflags(write=False)
         object.__setattr__(self, "values", values)
 
+    def __repr__(self) -> str:
+        """In a notebook, what it is instead of every number."""
+        shape = f"{len(self.layers)} layers, {len(self.precisions)} precisions"
+        return f"SensitivityTable({self.metric}: {shape})"
+
     def row(self, layer: str) -> FloatArray:
         """Sensitivities of one layer, ``[precisions]``.
 

@@ -140,6 +140,13 @@ def test_run_is_complete_and_reads_back(finished):
     assert [r.epoch for r in finished.history.rounds] == [2, 3, 4]
 
 
+def test_values_introduce_themselves_in_a_line(finished):
+    for value in (finished, finished.costs, finished.sensitivity(-1)):
+        assert len(repr(value)) < 200
+        assert "\n" not in repr(value)
+    assert "by bmpq, test accuracy 0." in repr(finished)
+
+
 def test_network_learns_in_both_forms(finished):
     assert finished.results.float_test_accuracy > 0.9
     assert finished.results.test_accuracy > 0.85
