@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -128,39 +128,39 @@ def optimize(
     from hwmpq.codesign.job import is_job_file, make_job, read_job
 
     changes = options.parse_assignments(overrides, "--set")
+    limits = options.make_budget(
+        latency=latency,
+        energy=energy,
+        weight_memory=weight_memory,
+        peak_activation_memory=peak_activation_memory,
+        bops=bops,
+        average_weight_bits=average_weight_bits,
+        average_activation_bits=average_activation_bits,
+    ).to_json()
+    stated: dict[str, Any] = {
+        "accelerator": accelerator or "",
+        "method": tuple(methods or ()),
+        "budget": limits,
+        "weights": weights,
+        "data": data,
+        "epochs": epochs,
+        "seed": seed,
+        "device": device,
+        "threads": threads,
+        "reference": reference,
+        "weight_bits": options.parse_bits(weight_bits) if weight_bits else None,
+        "activation_bits": options.parse_bits(activation_bits) if activation_bits else None,
+        "fix": options.parse_assignments(fix, "--fix") if fix else None,
+        "ablation": options.parse_ablation(ablation),
+    }
     if is_job_file(workload):
+        _refuse_beside_job(stated)
         job = read_job(Path(workload), changes)
     else:
-        limits = options.make_budget(
-            latency=latency,
-            energy=energy,
-            weight_memory=weight_memory,
-            peak_activation_memory=peak_activation_memory,
-            bops=bops,
-            average_weight_bits=average_weight_bits,
-            average_activation_bits=average_activation_bits,
-        ).to_json()
         _require(accelerator, "an accelerator: -a bitfusion-edge (hwmpq list accelerators)")
         _require(methods, "a method: -m bmpq (hwmpq list methods)")
         _require(limits, "a budget, such as --latency 0.5x")
-        job = make_job(
-            workload=workload,
-            accelerator=accelerator or "",
-            set=changes,
-            method=tuple(methods or ()),
-            budget=limits,
-            weights=weights,
-            data=data,
-            epochs=epochs,
-            seed=seed,
-            device=device,
-            threads=threads,
-            reference=reference,
-            weight_bits=options.parse_bits(weight_bits) if weight_bits else None,
-            activation_bits=options.parse_bits(activation_bits) if activation_bits else None,
-            fix=options.parse_assignments(fix, "--fix") if fix else None,
-            ablation=options.parse_ablation(ablation),
-        )
+        job = make_job(workload=workload, set=changes, **stated)
     base = out or Path(job.out or _DEFAULT_FOLDER / f"{Path(job.workload).stem}-{job.method[0]}")
     folders = [base / name for name in job.method] if len(job.method) > 1 else [base]
     for name in job.method:
@@ -177,6 +177,17 @@ def _require(given: object, what: str) -> None:
     if not given:
         msg = f"optimize needs {what}"
         raise BudgetError(msg)
+
+
+def _refuse_beside_job(stated: Mapping[str, Any]) -> None:
+    """A job file says everything; an option beside it would be lost without a word."""
+    from hwmpq.codesign.job import Job
+
+    for name, value in stated.items():
+        if value and value != Job.model_fields[name].default:
+            example = "budget.latency=0.3x" if name == "budget" else f"{name}=..."
+            msg = f"a job file states its {name} itself; change it by --set {example}"
+            raise BudgetError(msg)
 
 
 def _show(runs: Sequence[Run], page: Path, *, as_json: bool) -> None:

@@ -225,3 +225,11 @@ def test_ablations_are_named_in_the_manifest(cli, tmp_path: Path) -> None:
     )
     assert outcome.code == 0, outcome.err
     assert read(tmp_path / "run" / "manifest.json")["settings"]["ablation"] == "reversed"
+
+
+def test_an_option_beside_a_job_file_is_refused_and_not_lost(cli, job_file, tmp_path) -> None:
+    for option, change in (("--epochs", "epochs="), ("--latency", "budget.latency=")):
+        outcome = cli("optimize", job_file, option, "3", "-o", tmp_path / "run")
+        assert outcome.code == 2
+        assert f"--set {change}" in outcome.err
+    assert not (tmp_path / "run").exists()
