@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from hwmpq.allocate.run import allocate
     from hwmpq.codesign.run import Run, optimize
     from hwmpq.cost.table import CostTable, cost_table
-    from hwmpq.data.base import from_arrays
+    from hwmpq.data.base import from_arrays, load_data
     from hwmpq.errors import (
         BudgetError,
         HwmpqError,
@@ -69,6 +69,7 @@ _HOMES: Final = {
     "extract": "hwmpq.workload.from_torch",
     "from_arrays": "hwmpq.data.base",
     "load_accelerator": "hwmpq.accelerator.loader",
+    "load_data": "hwmpq.data.base",
     "load_workload": "hwmpq.workload.loader",
     "methods": "hwmpq.methods",
     "optimize": "hwmpq.codesign.run",
@@ -105,6 +106,7 @@ __all__ = [
     "extract",
     "from_arrays",
     "load_accelerator",
+    "load_data",
     "load_workload",
     "methods",
     "optimize",

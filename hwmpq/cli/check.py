@@ -30,11 +30,26 @@ def _check_file(file: Path) -> str:
     if keys & {"layers", "torch", "onnx"}:
         parse_workload(document, file)
         return "workload"
-    if all(isinstance(value, dict) for value in document.data.values()):
+    if {"workload", "accelerator"} <= keys:
+        return _check_question(file, keys)
+    if all(isinstance(v, dict) or "/" in str(v) for v in document.data.values()):
         read_rules(file)
         return "policy"
-    rule = "is no accelerator (architecture:), workload (layers:, torch:, onnx:) or policy"
+    rule = "is no accelerator (architecture:), workload (layers:, torch:, onnx:), job, recipe "
+    rule += "(workload: and accelerator:) or policy"
     raise SpecError(str(file), [Problem("file", rule, fix="See docs/files.md.")])
+
+
+def _check_question(file: Path, keys: set[str]) -> str:
+    # Imported here since both bring torch along, which no other file needs.
+    from hwmpq.codesign.job import Job, read_job
+    from hwmpq.sweep.recipe import read_recipe
+
+    if keys <= set(Job.model_fields) and "method" in keys:
+        read_job(file)
+        return "job"
+    read_recipe(file)
+    return "recipe"
 
 
 def _lines(error: HwmpqError) -> list[str]:
@@ -45,7 +60,7 @@ def check(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="YAML files.")],
     as_json: Json = False,
 ) -> None:
-    """Validate accelerator, workload and policy files; every problem of every file is shown.
+    """Validate accelerators, workloads, policies, jobs and recipes; every problem is shown.
 
     Example:  hwmpq check accelerators/*.yaml my-chip.yaml
     """

@@ -24,7 +24,7 @@ INTERRUPTED: Final = 130
 
 VERBS: Final[Mapping[str, tuple[str, str]]] = {
     "list": ("listing:list_parts", "List what is shipped or installed, one line each."),
-    "check": ("check:check", "Validate accelerator, workload and policy files."),
+    "check": ("check:check", "Validate accelerator, workload, policy, job and recipe files."),
     "extract": ("extract:extract", "Show a network's operators: shapes, MACs, weights."),
     "evaluate": ("evaluate:evaluate", "Evaluate a network on modelled accelerators."),
     "allocate": ("allocate:allocate", "Allocate bits inside hard budgets, without training."),
