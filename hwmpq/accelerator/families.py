@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from textwrap import shorten
 from typing import Final, Literal
 
 from hwmpq.accelerator.constants import Kind, families, recognise
@@ -65,6 +66,11 @@ def _family_of(source: str, kind: ComponentKind) -> str | None:
     return next((name for name in names if name), None)
 
 
+def _named(family: str) -> str:
+    """A family's name, or the start of a source text that stands for one."""
+    return shorten(family, 60, placeholder="...")
+
+
 def mixing_warnings(accelerator: Accelerator) -> tuple[str, ...]:
     """What to tell the reader about constants that do not belong together.
 
@@ -75,7 +81,7 @@ def mixing_warnings(accelerator: Accelerator) -> tuple[str, ...]:
     for kind in dict.fromkeys(_PARTS.values()):
         uses = [use for use in constant_families(accelerator) if use.kind == kind]
         if len(uses) > 1:
-            parts = "; ".join(f"{use.family}: {', '.join(use.paths)}" for use in uses)
+            parts = "; ".join(f"{', '.join(use.paths)} ({_named(use.family)})" for use in uses)
             warnings.append(
                 f"{accelerator.name}: {kind} constants come from {len(uses)} families, which may "
                 f"count different things: {parts}"
