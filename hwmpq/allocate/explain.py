@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -71,7 +72,7 @@ def show(value: float, unit: str) -> str:
     if unit == "bits":
         return format_bits(value) if value >= 64 else f"{value:.4g} bits"
     if unit == "cycles":
-        return f"{value:,.0f} cycles"
+        return f"{math.floor(value):,} cycles"
     return f"{format_count(value)} {unit}".strip()
 
 

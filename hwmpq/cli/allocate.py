@@ -162,11 +162,13 @@ def _show(found: Allocation, problem: AllocationProblem, metric: str) -> None:
     show(table("Bits", ("layer", ">weights", ">activations", f">{metric}"), bits))
     budgets = [
         (
-            report.name,
+            report.name.replace("_", " "),
             amount(report.limit, report.unit),
             amount(report.achieved, report.unit),
             amount(report.slack, report.unit),
-            "-" if report.shadow_price is None else f"{report.shadow_price:.3g} per {report.unit}",
+            "-"
+            if report.shadow_price is None
+            else f"{report.shadow_price:.3g} per {report.unit.removesuffix('s')}",
         )
         for report in found.budgets
     ]
@@ -178,7 +180,7 @@ def _show(found: Allocation, problem: AllocationProblem, metric: str) -> None:
             f"{step.current} to {step.wider}",
             f"{step.gain:.3g}",
             ", ".join(
-                f"{name} {amount(cost, problem.rows_of(name)[0].unit)}"
+                f"{name.replace('_', ' ')} {amount(cost, problem.rows_of(name)[0].unit)}"
                 for name, cost in step.costs.items()
             ),
             "yes" if step.fits else "no",
