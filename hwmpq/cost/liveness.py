@@ -126,7 +126,7 @@ class _Liveness:
         self.choosable = {layer.name for layer in workload.multiply_layers}
         self.storages: list[_Storage] = []
         self.owner: dict[str, _Storage] = {}
-        self.nodes = list(workload.graph.nodes(data=True))
+        self.nodes = [(node, workload.graph.nodes[node]) for node in workload.graph]
         for position, (node, data) in enumerate(self.nodes):
             self._visit(position, node, data)
         for node, data in self.nodes:
