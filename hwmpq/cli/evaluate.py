@@ -124,7 +124,7 @@ def evaluate(
         print_json(found[0] if len(found) == 1 else {"evaluations": found})
         return
     for (costs, assignment), machine in zip(results, machines, strict=True):
-        show(*evaluation_summary(costs, assignment, machine))
+        show(*evaluation_summary(costs, assignment, machine, network))
     if len(machines) > 1:
         show(comparison_summary(evaluations, network, equal_area=equal_area))
     for warning in dict.fromkeys(text for m in machines for text in mixing_warnings(m)):

@@ -13,6 +13,7 @@ from rich.text import Text
 from hwmpq.accelerator.spec import Accelerator
 from hwmpq.allocate.interval import Interval
 from hwmpq.codesign.folder import Run
+from hwmpq.cost.memory import peak_activation
 from hwmpq.cost.table import CostTable
 from hwmpq.precision import Assignment
 from hwmpq.report import columns
@@ -123,9 +124,19 @@ def _headlines(run: Run) -> Iterator[Text]:
 
 
 def evaluation_summary(
-    table: CostTable, assignment: Assignment, accelerator: Accelerator
+    table: CostTable,
+    assignment: Assignment,
+    accelerator: Accelerator,
+    workload: Workload | None = None,
 ) -> tuple[RenderableType, ...]:
-    """Cost of each layer and of the network on one accelerator."""
+    """Cost of each layer and of the network on one accelerator.
+
+    Args:
+        table: the costs.
+        assignment: bits of each layer.
+        accelerator: the machine.
+        workload: the network, where the peak of live activations is to be told as well.
+    """
     bits = uniform_bits(assignment)
     title = f"{table.workload} on {accelerator.name}, bits {bits}"
     row = total_row(table, assignment)
@@ -135,13 +146,17 @@ def evaluation_summary(
         for group, title in ENERGY_TITLES.items()
         if row[f"energy_{group}_pj"]
     )
+    peak = ""
+    if workload is not None:
+        bits_alive = peak_activation(workload, assignment, accelerator).bits
+        peak = f"peak activations {format_bits(bits_alive)}, "
     lines = (
         f"latency: {format_seconds(row['latency_s'])} ({whole(row['latency_cycles'])} cycles, "
         f"{short(row['bound_ratio'])} times the lower bound, "
         f"{percent(row['stall_share'])} waiting for memory)",
         f"energy: {format_energy(row['energy_pj'])} ({parts})",
         f"memory: weights {format_bits(row['weight_memory_bits'])}, "
-        f"DRAM traffic {format_bits(traffic)}",
+        f"{peak}DRAM traffic {format_bits(traffic)}",
         f"utilisation: {percent(row['utilization'])} of the array while it computes",
     )
     return (_layer_table(table, assignment, None, title), *(Text(line) for line in lines))

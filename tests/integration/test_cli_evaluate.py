@@ -11,6 +11,7 @@ import pytest
 from hwmpq.cli.main import VERBS
 from hwmpq.cost.table import CSV_COLUMNS
 from hwmpq.shipped import shipped_files
+from hwmpq.units import format_bits
 
 LAYERS = """
 name: two-layers
@@ -184,3 +185,10 @@ def test_equal_area_with_an_unknown_area_says_which(cli, layers_file) -> None:
     outcome = cli("evaluate", layers_file, *pair)
     assert outcome.code == 2
     assert "'bismo-8x256x8' cannot be compared at equal area" in outcome.err
+
+
+def test_the_peak_of_live_activations_is_printed(cli, layers_file) -> None:
+    asked = ("evaluate", layers_file, "-a", "stripes")
+    totals = json.loads(cli(*asked, "--json").out)["totals"]
+    shown = format_bits(totals["peak_activation_memory_bits"])
+    assert f"peak activations {shown}" in cli(*asked).out
