@@ -108,6 +108,19 @@ def entries(family: str) -> Mapping[str, Entry]:
     return dict(sorted(found.items()))
 
 
+def class_names(family: str) -> list[str]:
+    """Classes of the family's parts, for completion, without importing them."""
+    pattern = re.compile(rf"^{FAMILIES[family].constant}\b.*= (\w+)\(", re.MULTILINE)
+    return sorted(
+        {name for entry in entries(family).values() for name in pattern.findall(_source(entry))}
+    )
+
+
+def _source(entry: Entry) -> str:
+    spec = find_spec(entry.module)
+    return Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else ""
+
+
 def find_class(family: str, name: str) -> Any:
     """A public class of one of the family's parts, importing only the module that defines it.
 
@@ -117,9 +130,7 @@ def find_class(family: str, name: str) -> Any:
     if not name.startswith("_"):
         pattern = re.compile(rf"^class {re.escape(name)}\b", re.MULTILINE)
         for entry in entries(family).values():
-            spec = find_spec(entry.module)
-            source = Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else ""
-            if pattern.search(source):
+            if pattern.search(_source(entry)):
                 return getattr(importlib.import_module(entry.module), name)
     msg = f"module '{FAMILIES[family].package}' has no attribute '{name}'"
     raise AttributeError(msg)

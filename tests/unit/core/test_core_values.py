@@ -3,6 +3,8 @@ import os
 
 import pytest
 
+import hwmpq.methods
+import hwmpq.sensitivity
 from hwmpq.errors import BudgetError, NotFoundError, OutputError, Problem, SpecError
 from hwmpq.files import require_writable, write_atomic, write_json, write_text
 from hwmpq.precision import Precision, precisions
@@ -122,3 +124,10 @@ def test_a_file_in_the_way_is_a_clear_error(tmp_path) -> None:
     (tmp_path / "taken").write_text("")
     with pytest.raises(OutputError, match="cannot write"):
         require_writable(tmp_path / "taken")
+
+
+@pytest.mark.parametrize("package", [hwmpq.methods, hwmpq.sensitivity])
+def test_classes_of_parts_are_listed_for_completion(package) -> None:
+    assert dir(package)
+    for name in dir(package):
+        assert getattr(package, name).__name__ == name
