@@ -25,6 +25,7 @@ from hwmpq.data.base import from_arrays, load_data
 from hwmpq.methods.base import Hooks, Task
 from hwmpq.methods.bsq import BSQ
 from hwmpq.methods.dq import DQ
+from hwmpq.methods.limpq import LIMPQ
 from hwmpq.precision import Precision, precisions
 
 pytestmark = pytest.mark.slow
@@ -204,8 +205,8 @@ def tiny():
 
 @pytest.mark.parametrize(
     "method",
-    [DQ(), BSQ(), BSQ(activation_bits=None)],
-    ids=["dq", "bsq", "bsq-all"],
+    [DQ(), BSQ(), BSQ(activation_bits=None), LIMPQ()],
+    ids=["dq", "bsq", "bsq-all", "limpq"],
 )
 def test_twenty_of_twenty_random_budgets_are_met(method, tiny, tmp_path):
     model, data = tiny
