@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -38,6 +38,19 @@ class Part(Protocol):
         ...
 
 
+def batch_indices(
+    count: int, batch_size: int, generator: torch.Generator | None
+) -> Sequence[Tensor]:
+    """Indices of all samples once, batch by batch: in order, or shuffled by a generator.
+
+    The last batch is smaller if they do not divide.
+    """
+    order = (
+        torch.arange(count) if generator is None else torch.randperm(count, generator=generator)
+    )
+    return torch.split(order, batch_size)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class TensorPart:
     """Samples held in memory.
@@ -70,13 +83,7 @@ class TensorPart:
         self, batch_size: int, *, generator: torch.Generator | None = None
     ) -> Iterator[Batch]:
         """All samples once, the last batch being smaller if they do not divide."""
-        count = len(self)
-        order = (
-            torch.arange(count)
-            if generator is None
-            else torch.randperm(count, generator=generator)
-        )
-        for chosen in torch.split(order, batch_size):
+        for chosen in batch_indices(len(self), batch_size, generator):
             inputs = self.inputs[chosen]
             if generator is not None and self.augment is not None:
                 inputs = self.augment(inputs, generator)

@@ -18,7 +18,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from hwmpq.data.base import Augment, Batch, Data, stratified_split
+from hwmpq.data.base import Augment, Batch, Data, batch_indices, stratified_split
 from hwmpq.errors import TrainingError
 
 SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm"})
@@ -80,13 +80,7 @@ class ImagePart:
         self, batch_size: int, *, generator: torch.Generator | None = None
     ) -> Iterator[Batch]:
         """All samples once, decoded batch by batch."""
-        count = len(self)
-        order = (
-            torch.arange(count)
-            if generator is None
-            else torch.randperm(count, generator=generator)
-        )
-        for chosen in torch.split(order, batch_size):
+        for chosen in batch_indices(len(self), batch_size, generator):
             picked = [self.samples[index] for index in chosen.tolist()]
             images = torch.stack([read_image(file, self.size) for file, _ in picked])
             if generator is not None and self.augment is not None:
