@@ -47,6 +47,9 @@ class Compact:
         rows: hard rows.
         links: pairs of index arrays; of each pair, as many choices of the first are taken as of
             the second (layers that share one kind of bits only).
+        tied: ``[merged layers]``, number of the set of linked layers that each belongs to; None
+            where some layer shares its weight bits with one and its activation bits with another.
+        shared_width: ``[choices]``, the width that linked layers share, zero where there is none.
     """
 
     members: tuple[tuple[int, ...], ...]
@@ -55,6 +58,8 @@ class Compact:
     sensitivity: FloatArray
     rows: tuple[Row, ...]
     links: tuple[tuple[IntArray, IntArray], ...]
+    tied: IntArray | None
+    shared_width: IntArray
 
     @property
     def starts(self) -> IntArray:
@@ -89,23 +94,26 @@ def _summed(values: npt.NDArray[np.generic], members: Sequence[Sequence[int]]) -
 
 
 def _beaten(
-    sensitivity: FloatArray, costs: Sequence[IntArray | FloatArray], keys: IntArray
+    sensitivity: FloatArray,
+    costs: Sequence[IntArray | FloatArray],
+    keys: IntArray,
+    allowed: BoolArray,
 ) -> BoolArray:
-    """Choices of one layer that another choice of the same key beats or equals.
+    """Choices that another choice of the same layer and key beats or equals, ``[layers, choices]``.
 
     Among equals the first stays.
     """
-    better = sensitivity[:, None] <= sensitivity
-    strictly = sensitivity[:, None] < sensitivity
+    better = sensitivity[:, :, None] <= sensitivity[:, None]
+    strictly = sensitivity[:, :, None] < sensitivity[:, None]
     for row in costs:
-        if row[0] == row[-1] and np.all(row == row[0]):
-            continue
-        better &= row[:, None] <= row
-        strictly |= row[:, None] < row
-    order = np.arange(len(keys))
-    wins = better & (strictly | (order[:, None] < order)) & (keys[:, None] == keys)
-    np.fill_diagonal(wins, val=False)
-    beaten: BoolArray = wins.any(axis=0)
+        better &= row[:, :, None] <= row[:, None]
+        strictly |= row[:, :, None] < row[:, None]
+    order = np.arange(keys.shape[1])
+    strictly |= order[:, None] < order
+    better &= strictly
+    better &= keys[:, :, None] == keys[:, None]
+    better &= allowed[:, :, None]
+    beaten: BoolArray = better.any(axis=1)
     return beaten
 
 
@@ -135,12 +143,12 @@ def _links(
     return links
 
 
-def _keys(classes: Sequence[int], members: Sequence[Sequence[int]]) -> list[bool]:
+def _keys(classes: Sequence[int], members: Sequence[Sequence[int]]) -> BoolArray:
     """Whether a merged layer shares this kind of bits with another merged layer."""
     count: dict[int, int] = {}
     for group in members:
         count[classes[group[0]]] = count.get(classes[group[0]], 0) + 1
-    return [count[classes[group[0]]] > 1 for group in members]
+    return np.array([count[classes[group[0]]] > 1 for group in members], dtype=np.bool_)
 
 
 def compact(problem: AllocationProblem) -> Compact:
@@ -161,14 +169,10 @@ def compact(problem: AllocationProblem) -> Compact:
         for index, (resource, costs) in enumerate(zip(problem.resources, sums, strict=True))
         if _most(costs, allowed) > resource.limit - resource.constant
     ]
-    kept = allowed.copy()
-    for index in range(len(members) if plain else 0):
-        here = np.flatnonzero(allowed[index])
-        key = np.zeros(len(here), dtype=np.int64)
-        key += weights[here] * 1000 * shares_weights[index]
-        key += activations[here] * shares_activations[index]
-        spent = [sums[row][index, here] for row in tight]
-        kept[index, here[_beaten(sensitivity[index, here], spent, key)]] = False
+    kept = allowed
+    if plain:
+        keys = weights * 1000 * shares_weights[:, None] + activations * shares_activations[:, None]
+        kept = allowed & ~_beaten(sensitivity, [sums[row] for row in tight], keys, allowed)
     layer, column = (found.astype(np.int64) for found in np.nonzero(kept))
     rows = tuple(
         Row(
@@ -189,7 +193,29 @@ def compact(problem: AllocationProblem) -> Compact:
             *_links(by_weights, weights, members, layer, column),
             *_links(by_activations, activations, members, layer, column),
         ),
+        tied=None if (shares_weights & shares_activations).any() else _tied(
+            members, by_weights, by_activations, shares_weights
+        ),
+        shared_width=(
+            weights[column] * shares_weights[layer]
+            + activations[column] * shares_activations[layer]
+        ),
     )
+
+
+def _tied(
+    members: Sequence[Sequence[int]],
+    by_weights: Sequence[int],
+    by_activations: Sequence[int],
+    shares_weights: BoolArray,
+) -> IntArray:
+    """Number of each merged layer's set, where every layer shares one kind of bits at most."""
+    keys = [
+        (True, by_weights[group[0]]) if shares else (False, by_activations[group[0]])
+        for group, shares in zip(members, shares_weights.tolist(), strict=True)
+    ]
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    return np.array([numbers[key] for key in keys], dtype=np.int64)
 
 
 def _rest(resource: Resource) -> float:

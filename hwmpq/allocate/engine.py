@@ -17,6 +17,7 @@ import numpy as np
 
 from hwmpq.allocate.base import AllocationProblem, BoolArray, FloatArray, IntArray
 from hwmpq.allocate.compact import Compact, compact
+from hwmpq.allocate.dynamic import optimum
 from hwmpq.allocate.improve import improve
 from hwmpq.allocate.integer import Effort, search
 from hwmpq.allocate.relaxation import Relaxation, relax
@@ -198,8 +199,15 @@ def minimise(
         state.offer(start)
     empty = len(np.unique(state.small.layer)) < len(state.small.members)
     prices = np.zeros(len(problem.resources))
-    if empty:
+    summed = None
+    if not empty and not problem.interactions:
+        summed = optimum(state.small, deadline=state.deadline, holds=state.holds)
+    if empty or (summed is not None and not summed.found):
         proved, state.lower = True, math.inf
+    elif summed is not None:
+        proved, state.lower = True, max(state.lower, state.upper - summed.noise)
+        for row in state.small.rows:
+            prices[row.source] = summed.price
     else:
         relaxation = relax(state.small)
         proved = state.run(_without(relaxation) if problem.interactions else relaxation)
