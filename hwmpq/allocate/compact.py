@@ -8,14 +8,16 @@ relaxation and the search work on.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from hwmpq.allocate.base import AllocationProblem, BoolArray, FloatArray, IntArray, Resource
-from hwmpq.allocate.ties import activation_classes, weight_classes
+from hwmpq.allocate.ties import Tie, activation_classes, weight_classes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -36,30 +38,97 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Sharing:
+    """Which layers share which bits.
+
+    Attributes:
+        members: rows of the problem that each merged layer stands for.
+        by_weights: for each row, the first row that has the same weight bits.
+        by_activations: for each row, the first row that has the same activation bits.
+        weights: ``[merged layers]``, whether weight bits are shared with another merged layer.
+        activations: ``[merged layers]``, whether activation bits are.
+    """
+
+    members: tuple[tuple[int, ...], ...]
+    by_weights: tuple[int, ...]
+    by_activations: tuple[int, ...]
+    weights: BoolArray
+    activations: BoolArray
+
+    @property
+    def crosswise(self) -> bool:
+        """Whether a layer shares its weight bits with one, its activation bits with another."""
+        return bool((self.weights & self.activations).any())
+
+    def sets(self) -> dict[tuple[bool, int], list[int]]:
+        """Merged layers that share a kind of bits, where none shares both kinds."""
+        found: dict[tuple[bool, int], list[int]] = {}
+        for merged, group in enumerate(self.members):
+            by_weights = bool(self.weights[merged])
+            classes = self.by_weights if by_weights else self.by_activations
+            found.setdefault((by_weights, classes[group[0]]), []).append(merged)
+        return found
+
+
+@lru_cache(maxsize=64)
+def _sharing(layers: tuple[str, ...], ties: tuple[Tie, ...], merge: bool) -> Sharing:
+    by_weights, by_activations = weight_classes(layers, ties), activation_classes(layers, ties)
+    groups: dict[object, list[int]] = {}
+    for row, key in enumerate(zip(by_weights, by_activations, strict=True)):
+        groups.setdefault(key if merge else row, []).append(row)
+    members = tuple(tuple(group) for group in groups.values())
+    return Sharing(
+        members=members,
+        by_weights=by_weights,
+        by_activations=by_activations,
+        weights=_shared(by_weights, members),
+        activations=_shared(by_activations, members),
+    )
+
+
+def _shared(classes: Sequence[int], members: Sequence[Sequence[int]]) -> BoolArray:
+    """Whether a merged layer shares this kind of bits with another merged layer."""
+    count = Counter(classes[group[0]] for group in members)
+    return np.array([count[classes[group[0]]] > 1 for group in members], dtype=np.bool_)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Compact:
     """A smaller problem with the same optimum.
 
     Attributes:
-        members: rows of the problem that each merged layer stands for.
         layer: ``[choices]``, merged layer of each choice, ascending.
         column: ``[choices]``, precision index of each choice.
         sensitivity: ``[choices]``.
         rows: hard rows.
-        links: pairs of index arrays; of each pair, as many choices of the first are taken as of
-            the second (layers that share one kind of bits only).
-        tied: ``[merged layers]``, number of the set of linked layers that each belongs to; None
-            where some layer shares its weight bits with one and its activation bits with another.
-        shared_width: ``[choices]``, the width that linked layers share, zero where there is none.
+        widths: ``[2, choices]``, weight and activation bits.
+        sharing: which layers share which bits.
     """
 
-    members: tuple[tuple[int, ...], ...]
     layer: IntArray
     column: IntArray
     sensitivity: FloatArray
     rows: tuple[Row, ...]
-    links: tuple[tuple[IntArray, IntArray], ...]
-    tied: IntArray | None
-    shared_width: IntArray
+    widths: IntArray
+    sharing: Sharing
+
+    @property
+    def members(self) -> tuple[tuple[int, ...], ...]:
+        """Rows of the problem that each merged layer stands for."""
+        return self.sharing.members
+
+    @property
+    def links(self) -> tuple[tuple[IntArray, IntArray], ...]:
+        """Pairs of index arrays, of layers that share one kind of bits only.
+
+        Of each pair, as many choices of the first are taken as of the second.
+        """
+        kinds = (self.sharing.by_weights, self.sharing.by_activations)
+        return tuple(
+            link
+            for classes, widths in zip(kinds, self.widths, strict=True)
+            for link in _links(classes, widths, self.members, self.layer)
+        )
 
     @property
     def starts(self) -> IntArray:
@@ -73,20 +142,6 @@ class Compact:
         for choice in taken.tolist():
             choices[list(self.members[self.layer[choice]])] = self.column[choice]
         return choices
-
-
-def _merged(problem: AllocationProblem, merge: bool) -> tuple[tuple[int, ...], ...]:
-    if not merge:
-        return tuple((row,) for row in range(len(problem.layers)))
-    pairs = zip(
-        weight_classes(problem.layers, problem.ties),
-        activation_classes(problem.layers, problem.ties),
-        strict=True,
-    )
-    groups: dict[tuple[int, int], list[int]] = {}
-    for row, key in enumerate(pairs):
-        groups.setdefault(key, []).append(row)
-    return tuple(tuple(group) for group in groups.values())
 
 
 def _summed(values: npt.NDArray[np.generic], members: Sequence[Sequence[int]]) -> FloatArray:
@@ -118,52 +173,31 @@ def _beaten(
 
 
 def _links(
-    classes: Sequence[int],
-    widths: IntArray,
-    members: Sequence[Sequence[int]],
-    layer: IntArray,
-    column: IntArray,
-) -> list[tuple[IntArray, IntArray]]:
+    classes: Sequence[int], widths: IntArray, members: Sequence[Sequence[int]], layer: IntArray
+) -> Iterator[tuple[IntArray, IntArray]]:
     """Chain the merged layers of each class: equal counts at every width."""
-    links = []
     previous: dict[int, int] = {}
     for merged, group in enumerate(members):
         key = classes[group[0]]
         if key in previous:
             first = np.flatnonzero(layer == previous[key])
             second = np.flatnonzero(layer == merged)
-            for width in np.unique(widths[column[np.r_[first, second]]]).tolist():
-                links.append(
-                    (
-                        first[widths[column[first]] == width],
-                        second[widths[column[second]] == width],
-                    )
-                )
+            for width in np.unique(widths[np.r_[first, second]]).tolist():
+                yield first[widths[first] == width], second[widths[second] == width]
         previous[key] = merged
-    return links
-
-
-def _keys(classes: Sequence[int], members: Sequence[Sequence[int]]) -> BoolArray:
-    """Whether a merged layer shares this kind of bits with another merged layer."""
-    count: dict[int, int] = {}
-    for group in members:
-        count[classes[group[0]]] = count.get(classes[group[0]], 0) + 1
-    return np.array([count[classes[group[0]]] > 1 for group in members], dtype=np.bool_)
 
 
 def compact(problem: AllocationProblem) -> Compact:
     """Shrink a problem; with interactions, layers and choices stay as they are."""
     plain = not problem.interactions
-    members = _merged(problem, plain)
-    weights = np.array([p.weight_bits for p in problem.precisions], dtype=np.int64)
-    activations = np.array([p.activation_bits for p in problem.precisions], dtype=np.int64)
-    by_weights = weight_classes(problem.layers, problem.ties)
-    by_activations = activation_classes(problem.layers, problem.ties)
-    shares_weights = _keys(by_weights, members)
-    shares_activations = _keys(by_activations, members)
-    allowed = np.stack([problem.allowed[list(group)].all(axis=0) for group in members])
-    sensitivity = _summed(problem.sensitivity, members)
-    sums = [_summed(resource.costs, members) for resource in problem.resources]
+    sharing = _sharing(problem.layers, problem.ties, plain)
+    columns = problem.precisions
+    widths = np.array(
+        [[p.weight_bits for p in columns], [p.activation_bits for p in columns]], dtype=np.int64
+    )
+    allowed = np.stack([problem.allowed[list(group)].all(axis=0) for group in sharing.members])
+    sensitivity = _summed(problem.sensitivity, sharing.members)
+    sums = [_summed(resource.costs, sharing.members) for resource in problem.resources]
     tight = [
         index
         for index, (resource, costs) in enumerate(zip(problem.resources, sums, strict=True))
@@ -171,7 +205,8 @@ def compact(problem: AllocationProblem) -> Compact:
     ]
     kept = allowed
     if plain:
-        keys = weights * 1000 * shares_weights[:, None] + activations * shares_activations[:, None]
+        keys = widths[0] * 1000 * sharing.weights[:, None]
+        keys = keys + widths[1] * sharing.activations[:, None]
         kept = allowed & ~_beaten(sensitivity, [sums[row] for row in tight], keys, allowed)
     layer, column = (found.astype(np.int64) for found in np.nonzero(kept))
     rows = tuple(
@@ -184,38 +219,13 @@ def compact(problem: AllocationProblem) -> Compact:
         for index in tight
     )
     return Compact(
-        members=members,
         layer=layer,
         column=column,
         sensitivity=sensitivity[layer, column],
         rows=rows,
-        links=(
-            *_links(by_weights, weights, members, layer, column),
-            *_links(by_activations, activations, members, layer, column),
-        ),
-        tied=None if (shares_weights & shares_activations).any() else _tied(
-            members, by_weights, by_activations, shares_weights
-        ),
-        shared_width=(
-            weights[column] * shares_weights[layer]
-            + activations[column] * shares_activations[layer]
-        ),
+        widths=widths[:, column],
+        sharing=sharing,
     )
-
-
-def _tied(
-    members: Sequence[Sequence[int]],
-    by_weights: Sequence[int],
-    by_activations: Sequence[int],
-    shares_weights: BoolArray,
-) -> IntArray:
-    """Number of each merged layer's set, where every layer shares one kind of bits at most."""
-    keys = [
-        (True, by_weights[group[0]]) if shares else (False, by_activations[group[0]])
-        for group, shares in zip(members, shares_weights.tolist(), strict=True)
-    ]
-    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
-    return np.array([numbers[key] for key in keys], dtype=np.int64)
 
 
 def _rest(resource: Resource) -> float:

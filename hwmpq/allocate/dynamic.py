@@ -107,7 +107,7 @@ class _Program:
         self.doubt = size
         """How far rounding may have moved the limit."""
         self.rest = min(rest, self.reach)
-        self.price = _price(sets, self.rest) if self.rest >= 0 else 0.0
+        self.price = _price(sets, self.rest) if 0 <= self.rest < self.reach else 0.0
         self.excess = [self.price * each.costs + each.losses for each in sets]
         lowest = [float(each.min()) for each in self.excess]
         self.excess = [each - low for each, low in zip(self.excess, lowest, strict=True)]

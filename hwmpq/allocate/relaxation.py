@@ -52,11 +52,12 @@ def _natural_scale(sensitivity: FloatArray, starts: IntArray, layer: IntArray) -
 
 def _link_matrix(problem: Compact) -> sparse.csr_matrix:
     rows, columns, values = [], [], []
-    for index, (first, second) in enumerate(problem.links):
+    pairs = problem.links
+    for index, (first, second) in enumerate(pairs):
         rows += [index] * (len(first) + len(second))
         columns += [*first.tolist(), *second.tolist()]
         values += [1.0] * len(first) + [-1.0] * len(second)
-    shape = (len(problem.links), len(problem.layer))
+    shape = (len(pairs), len(problem.layer))
     return sparse.csr_matrix((values, (rows, columns)), shape=shape)
 
 
@@ -80,8 +81,8 @@ def relax(problem: Compact) -> Relaxation:
             links,
         ]
     ).tocsr()
-    below: Any = np.r_[np.ones(layers), np.full(rows, -np.inf), np.zeros(len(problem.links))]
-    above: Any = np.r_[np.ones(layers), limits / units, np.zeros(len(problem.links))]
+    below: Any = np.r_[np.ones(layers), np.full(rows, -np.inf), np.zeros(links.shape[0])]
+    above: Any = np.r_[np.ones(layers), limits / units, np.zeros(links.shape[0])]
     model = linear.ModelBuilderHelper()
     least: Any = np.zeros(count)
     most: Any = np.full(count, np.inf)
@@ -114,7 +115,7 @@ def price(
     starts = problem.starts
     least = np.minimum.reduceat(reduced, starts)
     bound = float(least.sum()) - spent
-    terms = len(starts) + len(problem.rows) + len(problem.links) + 4
+    terms = len(starts) + len(problem.rows) + links.shape[0] + 4
     largest = np.maximum.reduceat(size, starts)
     noise = float(np.finfo(np.float64).eps * terms * (largest.sum() + abs(spent)))
     excess = np.maximum(reduced - least[problem.layer], 0.0)

@@ -56,22 +56,36 @@ def tied_sets(problem: Compact) -> tuple[TiedSet, ...] | None:
     Args:
         problem: with at most one row.
     """
-    if problem.tied is None:
+    if problem.sharing.crosswise:
         return None
-    whole = np.zeros(len(problem.layer), dtype=np.int64)
-    costs = problem.rows[0].costs if problem.rows else whole
-    bounds = np.r_[problem.starts, len(problem.layer)]
-    spans = [np.arange(*pair) for pair in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)]
-    sets: dict[int, list[IntArray]] = {}
-    for span, number in zip(spans, problem.tied.tolist(), strict=True):
-        sets.setdefault(number, []).append(span)
+    costs = problem.rows[0].costs if problem.rows else np.zeros(len(problem.layer), dtype=np.int64)
+    order: IntArray = np.lexsort((costs, problem.layer))
+    spans = np.split(order, problem.starts[1:])
     found = []
-    for members in sets.values():
-        made = _options(members, costs, problem.sensitivity, problem.shared_width)
-        if made is None:
+    for (by_weights, _), members in problem.sharing.sets().items():
+        if len(members) == 1:
+            # `compact` left nothing that another choice beats
+            taken: IntArray | None = spans[members[0]][:, None]
+        else:
+            width = problem.widths[0 if by_weights else 1]
+            taken = _options([spans[m] for m in members], costs, problem.sensitivity, width)
+        if taken is None:
             return None
-        found.append(made)
+        found.append(_set(taken, costs[taken].sum(axis=1), problem.sensitivity[taken].sum(axis=1)))
     return tuple(found)
+
+
+def _set(taken: IntArray, spent: IntArray | FloatArray, lost: FloatArray) -> TiedSet:
+    """A set out of its options by rising cost; it may have none."""
+    least_cost = spent[0].item() if len(spent) else 0
+    least_loss = float(lost[-1]) if len(lost) else 0.0
+    return TiedSet(
+        costs=spent - least_cost,
+        losses=lost - least_loss,
+        taken=taken,
+        least_cost=least_cost,
+        least_loss=least_loss,
+    )
 
 
 def _options(
@@ -79,33 +93,20 @@ def _options(
     costs: IntArray | FloatArray,
     sensitivity: FloatArray,
     width: IntArray,
-) -> TiedSet | None:
-    if len(members) == 1:
-        taken = members[0][:, None]
-    else:
-        shared = set(width[members[0]].tolist()).intersection(
-            *(width[span].tolist() for span in members[1:])
-        )
-        parts = []
-        for bits in sorted(shared):
-            part = _combined([span[width[span] == bits] for span in members], costs, sensitivity)
-            if part is None:
-                return None
-            parts.append(part)
-        taken = np.concatenate(parts) if parts else np.zeros((0, len(members)), dtype=np.int64)
-    spent = costs[taken].sum(axis=1)
-    lost = sensitivity[taken].sum(axis=1)
-    order = undominated_order(spent, lost)
-    spent, lost = spent[order], lost[order]
-    least_cost = spent[0].item() if len(order) else 0
-    least_loss = float(lost[-1]) if len(order) else 0.0
-    return TiedSet(
-        costs=spent - least_cost,
-        losses=lost - least_loss,
-        taken=taken[order],
-        least_cost=least_cost,
-        least_loss=least_loss,
+) -> IntArray | None:
+    """What several layers of one width can do, ``[options, layers]`` by rising cost."""
+    shared = set(width[members[0]].tolist()).intersection(
+        *(width[span].tolist() for span in members[1:])
     )
+    parts = [np.zeros((0, len(members)), dtype=np.int64)]
+    for bits in sorted(shared):
+        part = _combined([span[width[span] == bits] for span in members], costs, sensitivity)
+        if part is None:
+            return None
+        parts.append(part)
+    taken = np.concatenate(parts)
+    order = undominated_order(costs[taken].sum(axis=1), sensitivity[taken].sum(axis=1))
+    return taken[order]
 
 
 def _combined(
