@@ -75,4 +75,4 @@ def require_writable(folder: Path) -> None:
     """
     probe = folder / ".write-test"
     write_text(probe, "")
-    probe.unlink()
+    probe.unlink(missing_ok=True)

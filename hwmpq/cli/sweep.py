@@ -98,13 +98,13 @@ def _way_on(recipe: Path, folder: Path) -> Iterator[None]:
 
 
 def _executor(plan: Plan, jobs: int, scheduler: str | None, retries: int) -> Executor:
-    from hwmpq.sweep.execute import DaskCluster, LocalProcesses
+    from hwmpq.sweep.cluster import DaskCluster
+    from hwmpq.sweep.execute import LocalProcesses
 
     if scheduler is None:
         return LocalProcesses(jobs=jobs, threads=plan.recipe.threads, retries=retries)
-    needs_gpu = plan.trains and plan.recipe.device.startswith("cuda")
-    resources = (("GPU", 1.0),) if needs_gpu else ()
-    return DaskCluster(address=scheduler, resources=resources, retries=retries)
+    training = {"GPU": 1.0} if plan.recipe.device.startswith("cuda") else {}
+    return DaskCluster(address=scheduler, training=training, retries=retries)
 
 
 def _show_estimate(found: Estimate, *, as_json: bool) -> None:

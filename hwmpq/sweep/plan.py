@@ -81,7 +81,7 @@ class Plan(BaseModel):
 
     def hashed(self) -> Plan:
         """The plan with its hash filled in."""
-        asked = self.recipe.model_dump(mode="json", exclude=_LEAVE_ANSWER)
+        asked = _asked(self.recipe)
         value = {"recipe": asked, "inputs": dict(self.inputs), "version": self.hwmpq_version}
         return self.model_copy(update={"recipe_hash": digest(value)})
 
@@ -108,6 +108,14 @@ class Plan(BaseModel):
             rule = f"is not the plan of a sweep ({type(error).__name__})"
             fix = "Check the path; on a cluster, every worker must see the sweep folder."
             raise SpecError(str(folder / PLAN), [Problem("file", rule, fix=fix)]) from error
+
+
+def _asked(recipe: Recipe) -> dict[str, Any]:
+    """What decides rows; of a storage, that there is one, but not where."""
+    asked: dict[str, Any] = recipe.model_dump(mode="json", exclude=_LEAVE_ANSWER)
+    if recipe.search is not None:
+        asked["search"]["storage"] = recipe.search.storage is not None
+    return asked
 
 
 @lru_cache(maxsize=4)
@@ -165,8 +173,7 @@ def points_of(plan: Plan, chunk: Chunk) -> Iterator[Point]:
 
 def changed(before: Plan, now: Plan) -> tuple[str, ...]:
     """What differs between two plans, for people."""
-    old: dict[str, Any] = before.recipe.model_dump(mode="json", exclude=_LEAVE_ANSWER)
-    new: dict[str, Any] = now.recipe.model_dump(mode="json", exclude=_LEAVE_ANSWER)
+    old, new = _asked(before.recipe), _asked(now.recipe)
     found = [name for name in new if old.get(name) != new[name]]
     found += [
         f"content of {name}" for name in now.inputs if before.inputs.get(name) != now.inputs[name]

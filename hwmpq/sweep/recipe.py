@@ -136,7 +136,9 @@ class SearchSpec(_Part):
         population: variants proposed at once; they are priced side by side.
         goals: what is minimised (accuracy: maximised).
         seed: of the sampler.
-        storage: URL of an Optuna storage to record trials in, such as ``sqlite:///trials.db``.
+        storage: shares the search between processes through Optuna: the URL of a data base, such
+            as ``sqlite:///trials.db``, or the path of a journal file. None searches alone and
+            repeatably.
     """
 
     sampler: Literal["nsga2", "tpe"] = "nsga2"

@@ -12,7 +12,7 @@ from hwmpq.sweep.check import check
 from hwmpq.sweep.execute import Executor, LocalProcesses
 from hwmpq.sweep.folder import open_sweep_folder
 from hwmpq.sweep.graph_file import save_graph
-from hwmpq.sweep.plan import Chunk, Plan, chunks
+from hwmpq.sweep.plan import Chunk, Plan, chunks, points_of
 from hwmpq.sweep.points import Grid, Point
 from hwmpq.sweep.recipe import Recipe, read_recipe
 from hwmpq.sweep.result import Sweep
@@ -20,7 +20,7 @@ from hwmpq.sweep.rows import schema
 from hwmpq.sweep.search import run_search
 from hwmpq.sweep.shared import Shared, keeps_costs
 from hwmpq.sweep.store import Store
-from hwmpq.sweep.tasks import Answer, Prepare, Task
+from hwmpq.sweep.tasks import Answer, Done, Prepare, Task
 from hwmpq.workload.graph import Workload
 
 PREPARING: Final = "shared work"
@@ -88,13 +88,20 @@ def run_plan(
     listener: Listener,
 ) -> Sweep:
     """Run what `plan_sweep` made; arguments as those of `run_sweep`."""
+    search = plan.recipe.search
+    if search is not None and retry_failed:
+        rule = "cannot try single points of a search again: later trials build on them"
+        raise SpecError("recipe", [Problem("search", rule, fix="Start it anew with --overwrite.")])
     folder = out.resolve()
-    open_sweep_folder(folder, plan, resume=resume, overwrite=overwrite)
+    joins = search is not None and search.storage is not None
+    open_sweep_folder(folder, plan, resume=resume or joins, overwrite=overwrite)
     keep_graphs(Shared(folder, plan), workloads)
     job = Job(folder, plan, executor, listener, retries)
-    job.store.clean()
-    if plan.recipe.search is not None:
-        run_search(job, plan.recipe.search)
+    if not joins:
+        # with a shared study, others may be writing into the same folder
+        job.store.clean()
+    if search is not None:
+        run_search(job, search, overwrite=overwrite)
     else:
         job.prepare()
         job.answer(retry_failed=retry_failed)
@@ -162,6 +169,8 @@ class Job:
         self.listener = listener
         self.retries = retries
         self.store = Store(folder, plan.recipe_hash)
+        self._failed = 0
+        self._infeasible = 0
 
     def begin(self, total: int, done: int = 0) -> None:
         """Tell how many points there are."""
@@ -189,24 +198,33 @@ class Job:
 
     def task(self, chunk: Chunk, points: tuple[Point, ...] | None = None) -> Answer:
         """The task of a chunk; points outright where they are no product's."""
+        asked = points_of(self.plan, chunk) if points is None else points
         return Answer(
             folder=str(self.folder),
             recipe_hash=self.plan.recipe_hash,
             chunk=chunk,
             points=points,
             retries=self.retries,
+            trains=self.plan.trains and any(point.kind == "method" for point in asked),
         )
 
     def run_tasks(self, tasks: Sequence[Task]) -> None:
         """Run tasks that answer points, and tell of each point."""
-        failed = infeasible = 0
         for done in self.executor.run(tasks):
-            failed += done.failed
-            infeasible += done.infeasible
-            remarks = [f"{infeasible} infeasible"] if infeasible else []
-            remarks += [f"{failed} failed"] if failed else []
-            for _ in range(done.points):
-                self.listener.advance(ANSWERING, ", ".join(remarks))
+            self.count(done)
+            self.tell_points(done.points)
+
+    def count(self, done: Done) -> None:
+        """Note what came out of a task."""
+        self._failed += done.failed
+        self._infeasible += done.infeasible
+
+    def tell_points(self, points: int) -> None:
+        """Tell of finished points."""
+        remarks = [f"{self._infeasible} infeasible"] if self._infeasible else []
+        remarks += [f"{self._failed} failed"] if self._failed else []
+        for _ in range(points):
+            self.listener.advance(ANSWERING, ", ".join(remarks))
 
     def merge(self) -> None:
         """Join the chunks."""

@@ -40,6 +40,11 @@ class Task(Protocol):
         """Unique in its sweep."""
         ...
 
+    @property
+    def trains(self) -> bool:
+        """Whether it trains a network, which a cluster may have special workers for."""
+        ...
+
     def run(self) -> Done:
         """Do it."""
         ...
@@ -54,12 +59,14 @@ class Prepare:
         recipe_hash: of its plan.
         point: one of those points.
         what: which part.
+        trains: never; scores are measured on the CPU.
     """
 
     folder: str
     recipe_hash: str
     point: Point
     what: str
+    trains: bool = False
 
     @property
     def name(self) -> str:
@@ -87,6 +94,7 @@ class Answer:
         chunk: which points of the product.
         points: points outright, for a search.
         retries: of a point that fails for no fault of the input.
+        trains: whether any of the points trains a network.
     """
 
     folder: str
@@ -94,6 +102,7 @@ class Answer:
     chunk: Chunk
     points: tuple[Point, ...] | None = None
     retries: int = 0
+    trains: bool = False
 
     @property
     def name(self) -> str:

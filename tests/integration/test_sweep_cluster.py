@@ -9,10 +9,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from hwmpq.codesign.progress import Silent
 from hwmpq.errors import OutputError
-from hwmpq.sweep.execute import DaskCluster, LocalProcesses
-from hwmpq.sweep.run import run_sweep
+from hwmpq.sweep.cluster import DaskCluster
+from hwmpq.sweep.execute import LocalProcesses
+from hwmpq.sweep.plan import chunks
+from hwmpq.sweep.run import Job, plan_sweep, run_sweep
 from hwmpq.sweep.store import CHUNKS
+from hwmpq.sweep.tasks import Done
 
 distributed = pytest.importorskip("distributed")
 
@@ -85,3 +89,65 @@ def test_no_scheduler_is_said_before_anything_runs(sweep_files, tmp_path: Path) 
     with pytest.raises(OutputError, match="no scheduler answers"):
         _ = DaskCluster(address="tcp://127.0.0.1:9", timeout_s=1).workers
     assert time.monotonic() - started < 30
+
+
+class _Where:
+    """A task that says which worker ran it."""
+
+    def __init__(self, name: str, *, trains: bool) -> None:
+        self.name = name
+        self.trains = trains
+
+    def run(self) -> Done:
+        time.sleep(0.05)
+        return Done(name=f"{self.name}@{distributed.get_worker().name}")
+
+
+@pytest.fixture
+def mixed() -> Iterator[object]:
+    """One worker with a GPU's resource and one without, in this process."""
+    plain: dict[str, object] = {"nthreads": 1, "dashboard": False}
+    workers = {
+        "plain": {"cls": distributed.Worker, "options": plain},
+        "gpu": {"cls": distributed.Worker, "options": plain | {"resources": {"GPU": 1}}},
+    }
+    scheduler = {"cls": distributed.Scheduler, "options": {"dashboard": False, "port": 0}}
+    with distributed.SpecCluster(workers=workers, scheduler=scheduler) as found:
+        yield found
+
+
+def test_training_goes_to_workers_with_a_gpu_and_the_rest_anywhere(mixed) -> None:
+    executor = DaskCluster(address=mixed.scheduler_address, training={"GPU": 1.0})
+    tasks = [_Where(f"{n}-{'train' if n < 8 else 'allocate'}", trains=n < 8) for n in range(40)]
+    done = [found.name for found in executor.run(tasks)]
+    assert len(done) == 40
+    assert {name.partition("@")[2] for name in done if "train" in name} == {"gpu"}
+    assert {name.partition("@")[2] for name in done if "allocate" in name} == {"gpu", "plain"}
+
+
+def test_without_such_a_worker_it_says_so_once_the_rest_is_done(
+    sweep_files, tmp_path: Path, cluster, cli
+) -> None:
+    recipe = sweep_files.recipe(
+        workload="resnet8-digits", sensitivity="weight-mse", random_weights=True, epochs=1,
+        method="uniform", device="cuda", budget={"latency": ["0.8x", "1x"]},
+    )  # fmt: skip
+    out = tmp_path / "out"
+    done = cli("sweep", recipe, "-o", out, "--scheduler", cluster.scheduler_address)
+    assert done.code == 2
+    message = " ".join(done.err.split())
+    assert "2 points train on workers that offer GPU=1, and none of the 2 workers" in message
+    assert "--resources GPU=1" in message
+    assert len(list((out / CHUNKS).glob("0*.parquet"))) == 2
+    plan, _ = plan_sweep(recipe)
+    job = Job(out, plan, LocalProcesses(), Silent(), retries=0)
+    assert [job.task(chunk).trains for chunk in chunks(plan)] == [False, False, True, True]
+
+
+def test_a_cluster_without_workers_is_said() -> None:
+    with distributed.LocalCluster(
+        n_workers=0, processes=False, dashboard_address=None
+    ) as empty:
+        executor = DaskCluster(address=empty.scheduler_address, timeout_s=3.0)
+        with pytest.raises(OutputError, match="has no workers; start: dask worker"):
+            list(executor.run([_Where("a", trains=False)]))

@@ -190,6 +190,7 @@ class _Dies:
     """A task whose process is killed the first time."""
 
     name = "dies"
+    trains = False
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark
@@ -204,6 +205,8 @@ class _Dies:
 
 
 class _Lives:
+    trains = False
+
     def __init__(self, name: str) -> None:
         self.name = name
 

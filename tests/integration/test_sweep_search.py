@@ -1,17 +1,24 @@
 """Search over accelerator parameters, with the allocation solved inside each trial."""
 
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+import hwmpq
+from hwmpq.errors import OutputError
 from hwmpq.sweep.answers import find_fronts
+from hwmpq.sweep.claims import Claims
 from hwmpq.sweep.execute import LocalProcesses
 from hwmpq.sweep.run import run_sweep
-from hwmpq.sweep.store import CHUNKS
+from hwmpq.sweep.store import CHUNKS, RESULTS
 
-pytest.importorskip("optuna")
+optuna = pytest.importorskip("optuna")
 
 AXES = {
     "compute.rows": [2, 4, 8, 16],
@@ -65,3 +72,158 @@ def test_a_search_finds_the_grid_s_best(sweep_files, tmp_path: Path) -> None:
     found = run_sweep(search, tmp_path / "search", executor=LocalProcesses(jobs=1)).to_pandas()
     assert len(grid) == 24
     assert found["latency_s"].min() <= grid["latency_s"].quantile(0.2)
+
+
+def shared_recipe(sweep_files, storage: str, trials: int = 16) -> Path:
+    search = {
+        "sampler": "nsga2", "trials": trials, "population": 6,
+        "goals": ["latency", "area"], "storage": storage,
+    }  # fmt: skip
+    return sweep_files.recipe("shared", set=AXES, budget={"latency": "0.6x"}, search=search)
+
+
+def start(recipe: Path, out: Path) -> subprocess.Popen[bytes]:
+    code = (
+        "from hwmpq.sweep.run import run_sweep\n"
+        f"run_sweep({str(recipe)!r}, {str(out)!r})"
+    )
+    return subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["sqlite:///", ""])
+def test_two_processes_share_a_study_and_one_is_killed(
+    sweep_files, tmp_path: Path, kind: str
+) -> None:
+    recipe = shared_recipe(sweep_files, f"{kind}{tmp_path}/trials")
+    first, second = tmp_path / "first", tmp_path / "second"
+    both = [start(recipe, first), start(recipe, second)]
+    deadline = time.monotonic() + 120
+    while len(list((first / CHUNKS).glob("0*"))) < 4 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    both[0].kill()
+    both[0].wait()
+    made_by_killed = {file.name for file in (first / CHUNKS).glob("0*")}
+    assert 0 < len(made_by_killed) < 16
+    assert both[1].wait(timeout=120) == 0
+    frame = hwmpq.Sweep.load(second).to_pandas()
+    assert len(frame) == 16
+    assert frame["point"].is_unique
+    assert frame["key"].is_unique
+    # those of the killed process count, and those it left half done were made again
+    assert len(made_by_killed & {f"{point:07d}.parquet" for point in frame["point"]}) >= 3
+    resumed = run_sweep(recipe, first, resume=True)
+    pd.testing.assert_frame_equal(resumed.to_pandas(), frame)
+    assert (first / RESULTS).read_bytes() == (second / RESULTS).read_bytes()
+
+
+def test_rows_of_a_shared_search_are_exact_and_keep_its_constraints(
+    sweep_files, tmp_path: Path
+) -> None:
+    sweep = run_sweep(
+        shared_recipe(sweep_files, f"sqlite:///{tmp_path}/trials.db", trials=8), tmp_path / "out"
+    )
+    frame = sweep.to_pandas()
+    assert frame["point"].tolist() == list(range(8))
+    for _, row in frame.iterrows():
+        point = sweep.point(dict(row))
+        grid = sweep_files.recipe(
+            "one", set=dict(point.set), budget={"latency": "0.6x"}
+        )
+        again = run_sweep(grid, tmp_path / f"one-{row['point']}").to_pandas().iloc[0]
+        assert again["status"] == row["status"]
+        assert again["status"] == "infeasible" or again["bits"] == row["bits"]
+    study = optuna.load_study(
+        study_name=sweep.plan.recipe_hash, storage=f"sqlite:///{tmp_path}/trials.db"
+    )
+    missed = {trial.number: trial.constraints["fits"] for trial in study.trials}
+    answered = set(frame.loc[frame["status"] == "optimal", "point"])
+    assert {number for number, by in missed.items() if by <= 0} == answered
+
+
+def test_one_process_repeats_a_shared_search(sweep_files, tmp_path: Path) -> None:
+    frames = [
+        run_sweep(
+            shared_recipe(sweep_files, str(tmp_path / f"journal-{number}"), trials=14),
+            tmp_path / f"out-{number}",
+        ).to_pandas()
+        for number in range(2)
+    ]
+    pd.testing.assert_frame_equal(*frames)
+
+
+def test_a_study_of_another_folder_is_joined_or_begun_anew(sweep_files, tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    recipe = shared_recipe(sweep_files, str(journal), trials=5)
+    before = run_sweep(recipe, tmp_path / "a").to_pandas()
+    joined = run_sweep(recipe, tmp_path / "b").to_pandas()
+    pd.testing.assert_frame_equal(before, joined)
+    assert len(list((tmp_path / "b" / CHUNKS).glob("0*"))) == 5
+    size = journal.stat().st_size
+    run_sweep(recipe, tmp_path / "b", overwrite=True)
+    assert journal.stat().st_size > 1.5 * size
+
+
+def test_trials_are_claimed_once_and_put_back_when_their_owner_is_gone(tmp_path: Path) -> None:
+    storage = f"sqlite:///{tmp_path}/trials.db"
+
+    def member(process: int) -> Claims:
+        study = optuna.create_study(storage=storage, study_name="s", load_if_exists=True)
+        claims = Claims(study, wanted=3, tries=1)
+        claims.owner = claims.owner | {"process": process}
+        return claims
+
+    here, there = member(os.getpid()), member(2**22 + 1)
+    mine, theirs = here.take(2), there.take(2)
+    assert [trial.number for trial in (*mine, *theirs)] == [0, 1, 2]
+    assert here.take(1) == []
+    (lost,) = theirs
+    lost.suggest_categorical("rows", [4, 8])
+    # the process that claimed it does not exist, so it is put back with its values
+    here.collect_lost()
+    (again,) = here.take(1)
+    assert again.number == 3
+    assert again.suggest_categorical("rows", [4, 8]) == lost.params["rows"]
+    with pytest.raises(here.lost_error):
+        there.study.tell(lost.number, 1.0)
+    for trial in (*mine, again):
+        here.study.tell(trial.number, 1.0)
+        here.done(trial)
+    assert [trial.number for trial in here.finished()] == [0, 1, 3]
+    assert here.take(1) == there.take(1) == []
+
+
+def test_a_trial_whose_beat_stands_still_is_lost(tmp_path: Path, monkeypatch) -> None:
+    study = optuna.create_study(storage=f"sqlite:///{tmp_path}/trials.db", study_name="s")
+    far, here = Claims(study, wanted=1, tries=1), Claims(study, wanted=1, tries=1)
+    far.owner = {"host": "another machine", "process": os.getpid()}
+    (trial,) = far.take(1)
+    clock = iter([0.0, 50.0, 100.0, 170.0])
+    monkeypatch.setattr("hwmpq.sweep.claims.time.monotonic", lambda: next(clock))
+    here.collect_lost()
+    far.beat(1)
+    here.collect_lost()
+    here.collect_lost()
+    assert here.take(1) == []
+    here.collect_lost()
+    assert [each.number for each in here.take(1)] == [trial.number + 1]
+
+
+def test_what_a_stopped_process_claimed_is_given_back(sweep_files, tmp_path: Path) -> None:
+    class Stops(LocalProcesses):
+        def run(self, tasks):
+            yield from super().run(tasks[:1])
+            raise KeyboardInterrupt
+
+    recipe = shared_recipe(sweep_files, str(tmp_path / "journal"), trials=6)
+    with pytest.raises(KeyboardInterrupt):
+        run_sweep(recipe, tmp_path / "out", executor=Stops(jobs=4))
+    frame = run_sweep(recipe, tmp_path / "out", resume=True).to_pandas()
+    # trial 0 was made, 1 to 3 were put back as 4 to 6
+    assert frame["point"].tolist() == [0, 4, 5, 6, 7, 8]
+
+
+@pytest.mark.parametrize("storage", ["nosuchdb://x/y", "sqlite:////no/such/folder/trials.db"])
+def test_a_storage_that_cannot_be_used_is_said(sweep_files, tmp_path: Path, storage: str) -> None:
+    with pytest.raises(OutputError, match="the storage '.*' of the search cannot be used"):
+        run_sweep(shared_recipe(sweep_files, storage), tmp_path / "out")
