@@ -145,6 +145,7 @@ def _finish(found: Sweep, *, as_json: bool) -> None:
                 "folder": str(found.folder),
                 "points": len(frame),
                 "statuses": statuses,
+                "missing": list(answered.missing),
                 "fronts": [_front_as_json(front) for front in answered.fronts],
                 "results": str(found.folder / "results.parquet"),
                 "report": str(page),
@@ -167,6 +168,8 @@ def _finish(found: Sweep, *, as_json: bool) -> None:
     ]
     columns = ("rows", "quantities", ">points", ">knee", ">hypervolume")
     show(table("Fronts", columns, rows))
+    for text in answered.missing:
+        note(f"could not be worked out: {text}")
     note(f"rows: {found.folder / 'results.parquet'}")
     note(f"report: {page}")
 

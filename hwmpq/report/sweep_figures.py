@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import cycle
 from typing import Any, Final
 
 import pandas as pd
@@ -31,27 +33,7 @@ def front_figure(front: FrontView, view: SweepView) -> go.Figure:
     figure = go.Figure()
 
     def trace(rows: pd.DataFrame, **look: Any) -> None:
-        shown = [
-            [axis.show(row[axis.column]) for axis in front.axes] for _, row in rows.iterrows()
-        ]
-        names = [axis.title.partition(",")[0] for axis in front.axes]
-        text = [
-            "<br>".join(
-                [label(shorten(view.label(variant), 60))]
-                + [f"{name} {value}" for name, value in zip(names, values, strict=True)]
-            )
-            for variant, values in zip(rows["variant"], shown, strict=True)
-        ]
-        figure.add_trace(
-            go.Scatter(
-                x=(rows[across.column] * across.scale).tolist(),
-                y=(rows[up.column] * up.scale).tolist(),
-                customdata=[str(index) for index in rows.index],
-                text=text,
-                hovertemplate="%{text}<extra></extra>",
-                **look,
-            )
-        )
+        figure.add_trace(_points(rows, front, view, **look))
 
     trace(
         drawn_candidates(front),
@@ -70,21 +52,69 @@ def front_figure(front: FrontView, view: SweepView) -> go.Figure:
         }
         trace(front.rows, name="front", mode="markers", marker=marker)
     else:
-        figure.add_trace(
-            go.Scatter(
-                x=(front.rows[across.column] * across.scale).tolist(),
-                y=(front.rows[up.column] * up.scale).tolist(),
-                mode="lines",
-                line={"color": INK, "width": 1, "shape": "hv"},
-                hoverinfo="skip",
-                showlegend=False,
-            )
-        )
+        figure.add_trace(_steps(front, INK))
         for colour, name, rows in _by_variant(front, view):
             marker = {"size": 9, "color": colour, "line": {"width": 1, "color": "white"}}
             trace(rows, name=name, mode="markers", marker=marker)
     star = {"symbol": "star", "size": 17, "color": VERMILION, "line": {"width": 1, "color": INK}}
     trace(front.rows.loc[[front.knee]], name="knee", mode="markers", marker=star)
+    return _laid_out(figure, front)
+
+
+def rivals_figure(fronts: Mapping[str, FrontView], view: SweepView) -> go.Figure:
+    """Fronts of several sweeps in one picture, each with its name; points open their bits."""
+    figure = go.Figure()
+    colours = cycle(CATEGORIES)
+    for (name, front), colour in zip(fronts.items(), colours, strict=False):
+        if len(front.axes) == 2:
+            figure.add_trace(_steps(front, colour))
+        marker = {"size": 9, "color": colour, "line": {"width": 1, "color": "white"}}
+        figure.add_trace(
+            _points(
+                front.rows, front, view, name=label(shorten(name, 40)), mode="markers",
+                marker=marker, showlegend=True,
+            )
+        )  # fmt: skip
+    return _laid_out(figure, next(iter(fronts.values())))
+
+
+def _points(rows: pd.DataFrame, front: FrontView, view: SweepView, **look: Any) -> go.Scatter:
+    """Rows as points that say what they are, and carry their number."""
+    up, across = front.axes[:2]
+    shown = [[axis.show(row[axis.column]) for axis in front.axes] for _, row in rows.iterrows()]
+    names = [axis.title.partition(",")[0] for axis in front.axes]
+    text = [
+        "<br>".join(
+            [label(shorten(view.label(variant), 60))]
+            + [f"{name} {value}" for name, value in zip(names, values, strict=True)]
+        )
+        for variant, values in zip(rows["variant"], shown, strict=True)
+    ]
+    return go.Scatter(
+        x=(rows[across.column] * across.scale).tolist(),
+        y=(rows[up.column] * up.scale).tolist(),
+        customdata=[str(index) for index in rows.index],
+        text=text,
+        hovertemplate="%{text}<extra></extra>",
+        **look,
+    )
+
+
+def _steps(front: FrontView, colour: str) -> go.Scatter:
+    """The edge of what a front beats."""
+    up, across = front.axes[:2]
+    return go.Scatter(
+        x=(front.rows[across.column] * across.scale).tolist(),
+        y=(front.rows[up.column] * up.scale).tolist(),
+        mode="lines",
+        line={"color": colour, "width": 1, "shape": "hv"},
+        hoverinfo="skip",
+        showlegend=False,
+    )
+
+
+def _laid_out(figure: go.Figure, front: FrontView) -> go.Figure:
+    up, across = front.axes[:2]
     figure.update_layout(
         clickmode="event", legend={"orientation": "h", "y": -0.18},
         margin={"l": 60, "r": 20, "t": 20, "b": 60},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -34,6 +35,7 @@ from hwmpq.report.sweep_view import FrontView, SweepView
 from hwmpq.units import format_energy
 
 _LONG: Final = 30
+_FRACTION: Final = re.compile(r"^(\d{1,3}\.\d{4,})(.*)$")
 _WIDEST: Final = 16
 _BIT_COLOURS: Final = bit_colours(1, 8)
 
@@ -57,9 +59,9 @@ def sweep_page(view: SweepView) -> Page:
         Section("result", "What came out", tuple(_result(view))),
     ]
     for number, front in enumerate(view.fronts, start=1):
-        names = " against ".join(axis.title.partition(",")[0] for axis in front.axes)
-        title = f"{names[0].upper()}{names[1:]}: {front.title}"
-        sections.append(Section(f"front-{number}", title, tuple(_front(front, view))))
+        sections.append(
+            Section(f"front-{number}", section_title(front), tuple(_front(front, view)))
+        )
     if len(view.transfer):
         title = "Bits carried from one accelerator to another"
         sections.append(Section("transfer", title, tuple(_transfer(view))))
@@ -69,6 +71,17 @@ def sweep_page(view: SweepView) -> Page:
     sections.append(Section("problems", "Points without an answer", tuple(_problems(view))))
     kept = tuple(section for section in sections if section.blocks)
     return Page(view.title, "Sweep of budgets and accelerators", kept, footer())
+
+
+def section_title(front: FrontView) -> str:
+    """What a front is of."""
+    return f"{_quantities(front).capitalize()}: {front.title}"
+
+
+def _quantities(front: FrontView) -> str:
+    """Such as ``sensitivity against energy and area``."""
+    first, *others = (axis.title.partition(",")[0] for axis in front.axes)
+    return f"{first} against {' and '.join(others)}"
 
 
 def _result(view: SweepView) -> Iterator[Block]:
@@ -82,15 +95,17 @@ def _result(view: SweepView) -> Iterator[Block]:
         Card(
             title=f"front of {len(front.rows)} points",
             value=f"{front.hypervolume:.1%}",
-            detail=f"of the box between best and worst; {front.title}",
+            detail=f"of the box between best and worst: {_quantities(front)}; {front.title}",
         )
         for front in view.fronts
     ]
     yield Cards(tuple(cards))
+    for text in view.missing:
+        yield Remark(f"Could not be worked out: {text}.", "warning")
 
 
-def _opening(front: FrontView, view: SweepView) -> Opening:
-    rows = pd.concat([front.rows, drawn_candidates(front)])
+def open_points(rows: pd.DataFrame, front: FrontView, view: SweepView) -> Opening:
+    """What a click on each of some rows opens; the front's knee is open at first."""
     points = {
         str(index): Opened(
             title=view.label(row["variant"]),
@@ -110,12 +125,23 @@ def _opening(front: FrontView, view: SweepView) -> Opening:
 
 def _facts(row: pd.Series, front: FrontView) -> tuple[tuple[str, str], ...]:
     budgets = (
-        f"{str(name).removeprefix('budget.')} ≤ {value}"
+        f"{str(name).removeprefix('budget.').replace('_', ' ')} ≤ {brief_limit(value)}"
         for name, value in row.items()
         if str(name).startswith("budget.") and isinstance(value, str)
     )
     measured = [(axis.title.partition(",")[0], axis.show(row[axis.column])) for axis in front.axes]
-    return (("budget", ", ".join(budgets)), *measured, ("point", str(row["point"])))
+    whose = (("sweep", str(row["sweep"])),) if "sweep" in row else ()
+    return (*whose, ("budget", ", ".join(budgets)), *measured, ("point", str(row["point"])))
+
+
+def brief_limit(text: str) -> str:
+    """A limit as it was asked for, a long fraction cut to four digits.
+
+    >>> brief_limit("0.454545454545x"), brief_limit("500KiB"), brief_limit("1234567")
+    ('0.4545x', '500KiB', '1234567')
+    """
+    match = _FRACTION.match(text)
+    return f"{float(match[1]):.4g}{match[2]}" if match else text
 
 
 def _colour(bits: int) -> str:
@@ -128,23 +154,39 @@ def _front(front: FrontView, view: SweepView) -> Iterator[Block]:
         front_figure(front, view),
         "Click a point to open its bits (weights, activations) below; the knee is open at first. "
         "Grey points are beaten.",
-        _opening(front, view),
+        open_points(pd.concat([front.rows, drawn_candidates(front)]), front, view),
     )
-    frame = front.rows.assign(
+    frame, columns = front_columns(front, view)
+    yield Listing(make_grid(frame, columns), "The front", folded=len(frame) > _LONG)
+
+
+def front_columns(front: FrontView, view: SweepView) -> tuple[pd.DataFrame, list[Column]]:
+    """The points of a front and how they are printed."""
+    frame = _with_brief_limits(front.rows).assign(
         variant=front.rows["variant"].map(view.label),
         knee=["knee" if index == front.knee else "" for index in front.rows.index],
     )
     columns = [Column("point", "point", short), Column("variant", "accelerator")]
-    columns += [
-        Column(str(name), str(name).removeprefix("budget."))
-        for name in frame.columns
-        if str(name).startswith("budget.")
-    ]
+    columns += _limits(frame)
     columns += [
         Column(axis.column, axis.title.partition(",")[0], axis.show) for axis in front.axes
     ]
     columns.append(Column("knee", ""))
-    yield Listing(make_grid(frame, columns), "The front", folded=len(frame) > _LONG)
+    return frame, columns
+
+
+def _with_brief_limits(frame: pd.DataFrame) -> pd.DataFrame:
+    names = [name for name in frame.columns if str(name).startswith("budget.")]
+    return frame.assign(**{name: frame[name].map(brief_limit, "ignore") for name in names})
+
+
+def _limits(frame: pd.DataFrame) -> list[Column]:
+    """The budgets as they were asked for, told apart from what was reached."""
+    return [
+        Column(str(name), f"{str(name).removeprefix('budget.').replace('_', ' ')} limit")
+        for name in frame.columns
+        if str(name).startswith("budget.") and frame[name].notna().any()
+    ]
 
 
 def _transfer(view: SweepView) -> Iterator[Block]:
@@ -202,15 +244,16 @@ def _problems(view: SweepView) -> Iterator[Block]:
     if frame.empty:
         return
     least = [name for name in frame.columns if name.startswith("least.")]
-    budgets = [name for name in frame.columns if name.startswith("budget.")]
-    shown = frame.assign(
+    shown = _with_brief_limits(frame).assign(
         variant=frame["variant"].map(view.label),
         error=frame["error"].fillna("").str.partition("\n")[0],
     ).head(1000)
     columns = [Column("point", "point", short), Column("variant", "accelerator")]
-    columns += [Column(name, name.removeprefix("budget.")) for name in budgets]
+    columns += _limits(shown)
     columns.append(Column("status", "status"))
-    columns += [Column(n, f"least {n.removeprefix('least.')}", short) for n in least]
+    columns += [
+        Column(n, f"least {n.removeprefix('least.').replace('_', ' ')}", short) for n in least
+    ]
     columns.append(Column("error", "why"))
     note = "An infeasible budget comes with the least that is achievable, in canonical units."
     yield Listing(

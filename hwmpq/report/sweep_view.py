@@ -83,6 +83,7 @@ class SweepView:
         survival: the front under uncertain energy constants, or empty.
         samples: draws behind it.
         labels: short names of variants.
+        missing: what was asked for and could not be worked out, with the reason.
     """
 
     title: str
@@ -94,6 +95,7 @@ class SweepView:
     survival: pd.DataFrame = field(default_factory=pd.DataFrame)
     samples: int = 0
     labels: Mapping[str, str] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
 
     def label(self, variant: str) -> str:
         """A variant's short name."""

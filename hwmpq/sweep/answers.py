@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from pathlib import Path
+from typing import Final, TypeVar
 
 import numpy as np
 import pandas as pd
 
+from hwmpq.errors import UnsupportedError
 from hwmpq.files import write_text
 from hwmpq.sweep.energy import drawn_energies, survival
 from hwmpq.sweep.folder import ANSWERS
@@ -20,6 +22,7 @@ from hwmpq.sweep.result import Sweep
 from hwmpq.sweep.shared import Shared
 from hwmpq.sweep.transfer import find_targets, transfer_matrix
 
+Made = TypeVar("Made")
 _OF_BUDGET: Final[Mapping[str, Quantity]] = {
     "latency": "latency",
     "energy": "energy",
@@ -164,7 +167,7 @@ def find_survival(sweep: Sweep, *, samples: int, seed: int = 0) -> pd.DataFrame:
     ``on_front`` and ``least_energy``: shares of the draws.
 
     Raises:
-        UnsupportedError: a cost model is not linear in its energy constants.
+        UnsupportedError: a cost model leaves open what its energies are made of.
     """
     answered = answered_rows(sweep.to_pandas())
     score: Quantity = "accuracy" if sweep.plan.recipe.method else "sensitivity"
@@ -234,32 +237,55 @@ class Answered:
         fronts: as `find_fronts`.
         transfer: as `find_transfer`; empty where it was not asked for.
         survival: as `find_survival`; empty where it was not asked for.
+        missing: what was asked for and could not be worked out, with the reason.
     """
 
     fronts: tuple[Front, ...]
     transfer: pd.DataFrame
     survival: pd.DataFrame
+    missing: tuple[str, ...] = ()
 
 
-def work_out(sweep: Sweep) -> Answered:
-    """Work out what the recipe asks for and write it as CSV into the sweep folder.
+def work_out(sweep: Sweep, folder: Path) -> Answered:
+    """Work out what the recipe asks for and write it as CSV.
+
+    Args:
+        sweep: whose rows are there.
+        folder: where to, such as the sweep's own.
+
+    What cannot be worked out leaves the rest alone: rows may have taken days.
 
     Raises:
         OutputError: a file cannot be written.
-        UnsupportedError: a quantity is not known, or energies are not linear in their constants.
     """
     wanted = sweep.plan.recipe.answers
+    missing: list[str] = []
+
+    def tried(what: str, make: Callable[[], Made], nothing: Made) -> Made:
+        try:
+            return make()
+        except UnsupportedError as error:
+            missing.append(f"{what}: {error}")
+            return nothing
+
     found = Answered(
-        fronts=find_fronts(sweep),
-        transfer=find_transfer(sweep) if wanted.transfer else pd.DataFrame(),
-        survival=find_survival(sweep, samples=wanted.energy_samples)
+        fronts=tried("fronts", lambda: find_fronts(sweep), ()),
+        transfer=tried("transfer", lambda: find_transfer(sweep), pd.DataFrame())
+        if wanted.transfer
+        else pd.DataFrame(),
+        survival=tried(
+            "energy_samples",
+            lambda: find_survival(sweep, samples=wanted.energy_samples),
+            pd.DataFrame(),
+        )
         if wanted.energy_samples
         else pd.DataFrame(),
     )
+    found = replace(found, missing=tuple(missing))
     frames = (fronts_frame(found.fronts), found.transfer, found.survival)
     for name, frame in zip(ANSWERS, frames, strict=True):
         if len(frame):
-            write_text(sweep.folder / name, frame.to_csv(index=False))
+            write_text(folder / name, frame.to_csv(index=False))
     return found
 
 

@@ -6,8 +6,12 @@ between ``value / (1 + u)`` and ``value * (1 + u)``; constants of one source are
 since what is wrong with a source is wrong with all that comes from it. Bits stay as allocated:
 the question is whether a point that looked good still does.
 
-Energy is linear in its constants unless a cost model chooses its mapping by energy. Each group of
-constants is doubled once, which gives its share; that the shares add up is checked, not assumed.
+Mappings stay as they were chosen, too, so energy is linear in its constants. A cost model may
+choose by energy; its energy is then the least of linear functions, whose slope at the stated
+constants is the share of the mapping that was chosen (envelope theorem; P. Milgrom and I. Segal,
+Econometrica 70, 2002). So each group of constants is moved a little up and a little down: both
+slopes must agree, or two mappings tie there. A machine that maps afresh takes at most what is
+drawn.
 """
 
 from __future__ import annotations
@@ -29,7 +33,11 @@ from hwmpq.precision import Assignment
 from hwmpq.sweep.fronts import BoolArray, FloatArray, undominated
 from hwmpq.workload.graph import Workload
 
-_TOLERANCE: Final = 1e-6
+_STEPS: Final = (2.0**-17, 2.0**-22)
+"""Relative moves of constants, so small that the choice of mappings stays, and exact in binary."""
+_TOLERANCE: Final = 1e-4
+_ROUNDING: Final = 1e-7
+"""Share of an energy that its rounding may move a slope by."""
 _AREA: Final = "area"
 
 
@@ -100,7 +108,7 @@ def energy_shares(
         each group of `uncertain_constants` is behind.
 
     Raises:
-        UnsupportedError: the parts do not add up: the cost model is not linear in its constants.
+        UnsupportedError: mappings of equal energy leave the parts open.
     """
     groups = uncertain_constants(accelerator)
     columns = tuple(dict.fromkeys(p for bits in assignments for p in bits.values()))
@@ -113,20 +121,17 @@ def energy_shares(
     base = energies(accelerator)
     shares: FloatArray = np.zeros((len(assignments), len(groups)))
     for column, group in enumerate(groups):
-        shares[:, column] = energies(scaled(accelerator, dict.fromkeys(group.paths, 2.0))) - base
-    if groups:
-        steps = [0.5 / (column + 1) for column in range(len(groups))]
-        predicted = base + shares @ np.array(steps)
-        together = {
-            path: 1.0 + step
-            for group, step in zip(groups, steps, strict=True)
-            for path in group.paths
-        }
-        actual = energies(scaled(accelerator, together))
-        if not np.allclose(actual, predicted, rtol=_TOLERANCE, atol=0.0):
+        for step in _STEPS:
+            up = energies(scaled(accelerator, dict.fromkeys(group.paths, 1.0 + step))) - base
+            down = base - energies(scaled(accelerator, dict.fromkeys(group.paths, 1.0 - step)))
+            if np.allclose(up, down, rtol=_TOLERANCE, atol=_ROUNDING * step * base.max()):
+                shares[:, column] = (up + down) / (2 * step)
+                break
+        else:
             msg = (
-                f"energies of '{accelerator.name}' are not linear in its constants: its cost "
-                "model chooses by energy, so their uncertainty cannot be carried through"
+                f"'{accelerator.name}' has two mappings of equal energy, and which one is taken "
+                f"decides what {', '.join(group.paths)} are behind; their uncertainty cannot be "
+                "carried through"
             )
             raise UnsupportedError(msg)
     return base, shares
@@ -157,7 +162,7 @@ def drawn_energies(
     """Energy of each assignment under drawn constants, ``[assignments, samples]``.
 
     Raises:
-        UnsupportedError: the cost model is not linear in its constants.
+        UnsupportedError: mappings of equal energy leave shares open.
     """
     base, shares = energy_shares(workload, accelerator, assignments)
     groups = uncertain_constants(accelerator)

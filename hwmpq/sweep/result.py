@@ -14,7 +14,7 @@ from hwmpq.precision import Precision
 from hwmpq.sweep.plan import Plan, plan_of
 from hwmpq.sweep.points import Point
 from hwmpq.sweep.rows import read_bits
-from hwmpq.sweep.store import RESULTS
+from hwmpq.sweep.store import RESULTS, write_csv
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -47,6 +47,15 @@ class Sweep:
         """One row a point; bits as text, one ``weights/activations`` a layer."""
         frame: pd.DataFrame = pq.read_table(self.folder / RESULTS).to_pandas()
         return frame
+
+    def write_csv(self, file: Path) -> None:
+        """Write the rows as CSV, a part at a time.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        rows = pq.ParquetFile(self.folder / RESULTS)
+        write_csv(file, rows.iter_batches(), rows.schema_arrow)
 
     def assignment(self, row: Mapping[str, object]) -> dict[str, Precision]:
         """Bits by layer of one row, such as ``frame.loc[3]``; empty where there is no answer."""

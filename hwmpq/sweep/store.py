@@ -101,10 +101,20 @@ class Store:
                 for table in self.tables(numbers):
                     writer.write_table(table.cast(schema))
 
-        def csv(part: Path) -> None:
-            with pyarrow.csv.CSVWriter(part, schema) as writer:
-                for table in self.tables(numbers):
-                    writer.write_table(table.cast(schema))
-
-        write_atomic(self.folder / CSV, csv)
+        write_csv(self.folder / CSV, (table.cast(schema) for table in self.tables(numbers)), schema)
         write_atomic(self.folder / RESULTS, parquet)
+
+
+def write_csv(file: Path, tables: Iterable[Any], schema: Any) -> None:
+    """Write rows as CSV, table by table.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+
+    def write(part: Path) -> None:
+        with pyarrow.csv.CSVWriter(part, schema) as writer:
+            for table in tables:
+                writer.write(table)
+
+    write_atomic(file, write)
