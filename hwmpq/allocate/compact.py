@@ -154,21 +154,20 @@ def _beaten(
     keys: IntArray,
     allowed: BoolArray,
 ) -> BoolArray:
-    """Choices that another choice of the same layer and key beats or equals, ``[layers, choices]``.
+    """Choices that another of the same layer and key beats or equals, ``[layers, choices]``.
 
     Among equals the first stays.
     """
-    better = sensitivity[:, :, None] <= sensitivity[:, None]
-    strictly = sensitivity[:, :, None] < sensitivity[:, None]
+    better: BoolArray = sensitivity[:, :, None] <= sensitivity[:, None]
+    strictly: BoolArray = sensitivity[:, :, None] < sensitivity[:, None]
     for row in costs:
         better &= row[:, :, None] <= row[:, None]
         strictly |= row[:, :, None] < row[:, None]
     order = np.arange(keys.shape[1])
-    strictly |= order[:, None] < order
-    better &= strictly
-    better &= keys[:, :, None] == keys[:, None]
+    first = order[:, None] < order
+    better = better & (strictly | first) & (keys[:, :, None] == keys[:, None])
     better &= allowed[:, :, None]
-    beaten: BoolArray = better.any(axis=1)
+    beaten: BoolArray = np.asarray(better.any(axis=1))
     return beaten
 
 

@@ -6,13 +6,13 @@ At a price ``p >= 0`` of the row every assignment obeys
 
 where the excess of an option is ``loss + p * cost`` above the least of its tied set. So what is
 better than a known assignment has excesses that sum to less than their distance from the floor.
-The price is that of the linear relaxation, read off the lower convex hulls of the tied sets (A.
-Zoltners and P. Sinha, "The multiple-choice knapsack problem", Operations Research 27, 1979). Sums
+The price is that of the linear relaxation, read off the lower convex hulls of the tied sets (P.
+Sinha and A. Zoltners, "The multiple-choice knapsack problem", Operations Research 27, 1979). Sums
 within that distance are listed for either half of the sets, those that another beats left out, and
 the best pair of halves is the optimum (E. Horowitz and S. Sahni, "Computing partitions with
-applications to the knapsack problem", Journal of the ACM 21, 1974; K. Dudzinski and S. Walukiewicz,
-"Exact methods for the knapsack problem and its generalizations", European Journal of Operational
-Research 28, 1987).
+applications to the knapsack problem", Journal of the ACM 21, 1974; M. Dyer, J. Riha and J. Walker,
+"A hybrid dynamic programming/branch-and-bound algorithm for the multiple-choice knapsack problem",
+Journal of Computational and Applied Mathematics 58, 1995).
 
 The distance starts small and grows until the best found is no farther from the floor than that.
 """
@@ -177,8 +177,7 @@ class _Program:
     def half(
         self, numbers: Sequence[int], near: Sequence[IntArray], within: float, deadline: float
     ) -> _Half | None:
-        kind = self.sets[0].costs.dtype
-        costs: IntArray | FloatArray = np.zeros(1, dtype=kind)
+        costs: IntArray | FloatArray = self.sets[0].costs[:1] * 0
         losses, excess = np.zeros(1), np.zeros(1)
         steps: list[tuple[int, IntArray, IntArray]] = []
         most = self.rest + self.doubt
@@ -188,7 +187,7 @@ class _Program:
             if count * len(costs) > _MOST_SUMS or time.monotonic() >= deadline:
                 return None
             over = (excess[:, None] + self.excess[number][option]).ravel()
-            spent = (costs[:, None] + each.costs[option]).ravel()
+            spent: IntArray | FloatArray = (costs[:, None] + each.costs[option]).ravel()
             inside = np.flatnonzero((over <= within) & (spent <= most))
             lost = (losses[:, None] + each.losses[option]).ravel()
             inside = inside[undominated_order(spent[inside], lost[inside])]

@@ -39,6 +39,7 @@ class Found:
         bound: proven lower bound; infinite if it is proved that nothing is feasible.
         proved: whether the search ended by proof (of optimality, or that nothing is feasible).
         prices: ``[resources]``, sensitivity saved per unit of limit in the linear relaxation.
+        summed: whether dynamic programming found it, rather than the search on integers.
     """
 
     choices: IntArray | None
@@ -46,6 +47,7 @@ class Found:
     bound: float
     proved: bool
     prices: FloatArray
+    summed: bool = False
 
     @property
     def infeasible(self) -> bool:
@@ -219,6 +221,7 @@ def minimise(
         bound=min(state.lower, state.upper),
         proved=proved,
         prices=prices,
+        summed=summed is not None,
     )
 
 

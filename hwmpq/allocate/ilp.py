@@ -1,4 +1,4 @@
-"""Exact allocation: integer linear programming with OR-Tools."""
+"""Exact allocation: dynamic programming under one row, else OR-Tools on integers."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class ILP:
             found.choices,
             status=Status.OPTIMAL if found.proved else Status.FEASIBLE,
             bound=found.bound,
-            solver=solver_name("CP-SAT"),
+            solver="dynamic programming" if found.summed else solver_name("CP-SAT"),
             started=started,
             prices=shadow_prices(problem, found.prices),
             notes=_notes(problem, found, self),

@@ -14,7 +14,6 @@ from hwmpq.report.html import write_run_report
 from hwmpq.report.text import run_summary
 
 
-
 def report(
     runs: Annotated[
         list[Path], typer.Argument(metavar="RUN...", help="Run directories, or sweep folders.")

@@ -79,9 +79,13 @@ def _blocks(contest: ContestView, view: SweepView) -> Iterator[Block]:
         Column("hypervolume", "hypervolume", percent),
         Column("knee", "knee: point", short),
     )
-    note = "Hypervolume: share of the box between the best and the worst of all rows that are shown."
+    note = (
+        "Hypervolume: share of the box between the best and the worst of all rows that are shown."
+    )
     yield Listing(make_grid(table, columns), "Sweeps", note)
     rows, shown = front_columns(contest.joint, view)
     yield Listing(
-        make_grid(rows, (Column("sweep", "sweep"), *shown)), "The joint front", folded=len(rows) > 30
+        make_grid(rows, (Column("sweep", "sweep"), *shown)),
+        "The joint front",
+        folded=len(rows) > 30,
     )

@@ -29,7 +29,6 @@ def front_figure(front: FrontView, view: SweepView) -> go.Figure:
 
     Every point carries its row's number as ``customdata``, which opens its bits.
     """
-    up, across = front.axes[:2]
     figure = go.Figure()
 
     def trace(rows: pd.DataFrame, **look: Any) -> None:
@@ -168,7 +167,9 @@ def transfer_figure(view: SweepView) -> go.Figure:
         )
     )  # fmt: skip
     figure.update_xaxes(title_text="run on")
-    figure.update_yaxes(title_text="optimised for", autorange="reversed")
+    figure.update_yaxes(
+        title_text="optimised for", title_standoff=16, automargin=True, autorange="reversed"
+    )
     return dress(figure, height=180 + 52 * len(names))
 
 

@@ -244,10 +244,14 @@ def _problems(view: SweepView) -> Iterator[Block]:
     if frame.empty:
         return
     least = [name for name in frame.columns if name.startswith("least.")]
-    shown = _with_brief_limits(frame).assign(
-        variant=frame["variant"].map(view.label),
-        error=frame["error"].fillna("").str.partition("\n")[0],
-    ).head(1000)
+    shown = (
+        _with_brief_limits(frame)
+        .assign(
+            variant=frame["variant"].map(view.label),
+            error=frame["error"].fillna("").str.partition("\n")[0].str.rstrip(":"),
+        )
+        .head(1000)
+    )
     columns = [Column("point", "point", short), Column("variant", "accelerator")]
     columns += _limits(shown)
     columns.append(Column("status", "status"))

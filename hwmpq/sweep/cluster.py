@@ -111,8 +111,8 @@ class DaskCluster:
         workers = client.scheduler_info(n_workers=-1)["workers"].values()
         if not workers:
             return (
-                f"the cluster at {self.address} has no workers; start: dask worker {self.address}. "
-                "Finished points are kept: go on with --resume"
+                f"the cluster at {self.address} has no workers; start: dask worker "
+                f"{self.address}. Finished points are kept: go on with --resume"
             )
         if not all(task.trains for task in tasks):
             return ""

@@ -1,7 +1,7 @@
 """Fronts of several sweeps side by side, where their rows can be compared.
 
-Rows meet if they are about one network (the same graph) and, where sensitivity is a quantity, about
-the same scores: one table by its content, or one metric of the same weights, data and seed.
+Rows meet if they are about one network (the same graph) and, where sensitivity is a quantity,
+about the same scores: one table by its content, or one metric of the same weights, data and seed.
 """
 
 from __future__ import annotations

@@ -90,8 +90,8 @@ def run_plan(
     """Run what `plan_sweep` made; arguments as those of `run_sweep`."""
     search = plan.recipe.search
     if search is not None and retry_failed:
-        rule = "cannot try single points of a search again: later trials build on them"
-        raise SpecError("recipe", [Problem("search", rule, fix="Start it anew with --overwrite.")])
+        name, rule = "recipe", "cannot try single trials again: later ones build on them"
+        raise SpecError(name, [Problem("search", rule, fix="Start it anew with --overwrite.")])
     folder = out.resolve()
     joins = search is not None and search.storage is not None
     open_sweep_folder(folder, plan, resume=resume or joins, overwrite=overwrite)

@@ -101,7 +101,9 @@ class Store:
                 for table in self.tables(numbers):
                     writer.write_table(table.cast(schema))
 
-        write_csv(self.folder / CSV, (table.cast(schema) for table in self.tables(numbers)), schema)
+        write_csv(
+            self.folder / CSV, (table.cast(schema) for table in self.tables(numbers)), schema
+        )
         write_atomic(self.folder / RESULTS, parquet)
 
 

@@ -1,8 +1,8 @@
 """Search by several processes on one study in a storage that they share.
 
-The study is named by the hash of the recipe, so that every ``hwmpq sweep`` of the same recipe joins
-it, on this machine or on another. Rows lie in the study beside their trials; each process writes
-the finished sweep into its own folder, all of them the same.
+The study is named by the hash of the recipe, so that every ``hwmpq sweep`` of the same recipe
+joins it, on this machine or on another. Rows lie in the study beside their trials; each process
+writes the finished sweep into its own folder, all of them the same.
 
 A proposal follows from the seed, the number of its trial and the trials that were finished by
 then. With one process that tries one variant at a time this repeats; with several the order in

@@ -56,7 +56,9 @@ def trial_point(base: Point, number: int, changes: Mapping[str, Value]) -> Point
     return replace(base, index=number, set=changes)
 
 
-def tell(study: Any, trial: Any, row: Row, search: SearchSpec, area_limit_mm2: float | None) -> None:
+def tell(
+    study: Any, trial: Any, row: Row, search: SearchSpec, area_limit_mm2: float | None
+) -> None:
     """Tell a study what came out of a trial."""
     missed = violation(row, area_limit_mm2)
     values = [row[COLUMNS[goal]] for goal in search.goals]

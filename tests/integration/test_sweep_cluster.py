@@ -145,9 +145,7 @@ def test_without_such_a_worker_it_says_so_once_the_rest_is_done(
 
 
 def test_a_cluster_without_workers_is_said() -> None:
-    with distributed.LocalCluster(
-        n_workers=0, processes=False, dashboard_address=None
-    ) as empty:
+    with distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=None) as empty:
         executor = DaskCluster(address=empty.scheduler_address, timeout_s=3.0)
         with pytest.raises(OutputError, match="has no workers; start: dask worker"):
             list(executor.run([_Where("a", trains=False)]))

@@ -83,10 +83,7 @@ def shared_recipe(sweep_files, storage: str, trials: int = 16) -> Path:
 
 
 def start(recipe: Path, out: Path) -> subprocess.Popen[bytes]:
-    code = (
-        "from hwmpq.sweep.run import run_sweep\n"
-        f"run_sweep({str(recipe)!r}, {str(out)!r})"
-    )
+    code = f"from hwmpq.sweep.run import run_sweep\nrun_sweep({str(recipe)!r}, {str(out)!r})"
     return subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
 
 
@@ -127,9 +124,7 @@ def test_rows_of_a_shared_search_are_exact_and_keep_its_constraints(
     assert frame["point"].tolist() == list(range(8))
     for _, row in frame.iterrows():
         point = sweep.point(dict(row))
-        grid = sweep_files.recipe(
-            "one", set=dict(point.set), budget={"latency": "0.6x"}
-        )
+        grid = sweep_files.recipe("one", set=dict(point.set), budget={"latency": "0.6x"})
         again = run_sweep(grid, tmp_path / f"one-{row['point']}").to_pandas().iloc[0]
         assert again["status"] == row["status"]
         assert again["status"] == "infeasible" or again["bits"] == row["bits"]
@@ -225,5 +220,5 @@ def test_what_a_stopped_process_claimed_is_given_back(sweep_files, tmp_path: Pat
 
 @pytest.mark.parametrize("storage", ["nosuchdb://x/y", "sqlite:////no/such/folder/trials.db"])
 def test_a_storage_that_cannot_be_used_is_said(sweep_files, tmp_path: Path, storage: str) -> None:
-    with pytest.raises(OutputError, match="the storage '.*' of the search cannot be used"):
+    with pytest.raises(OutputError, match=r"the storage '.*' of the search cannot be used"):
         run_sweep(shared_recipe(sweep_files, storage), tmp_path / "out")

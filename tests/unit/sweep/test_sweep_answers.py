@@ -2,14 +2,17 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from hwmpq.accelerator.loader import load_accelerator
+from hwmpq.accelerator.provenance import numbers
 from hwmpq.allocate.base import AllocationProblem, Resource
 from hwmpq.allocate.ilp import ILP
 from hwmpq.cost.table import cost_table
+from hwmpq.errors import UnsupportedError
 from hwmpq.precision import Precision, precisions
 from hwmpq.sweep.energy import (
     Constants,
@@ -107,6 +110,60 @@ def test_energy_is_the_sum_of_its_constants_shares(name: str) -> None:
     assert table.total("energy_pj", bits[0]) == pytest.approx(base[0] + 0.3 * shares[0, 0])
     assert np.all(shares >= 0)
     assert shares.sum() <= base[0] * (1 + 1e-9)
+
+
+class _Mapped:
+    """A machine that takes the cheaper of two mappings, counts ``[mappings, constants]``."""
+
+    def __init__(self, machine, paths, counts) -> None:
+        found = dict(
+            pair for part in ("compute", "memories", "dram", "vector")
+            for pair in numbers(getattr(machine, part), part)
+        )  # fmt: skip
+        self.energy = float((np.array(counts) @ [found[path] for path in paths]).min())
+
+    def total(self, *_: object) -> float:
+        return self.energy
+
+
+@pytest.mark.parametrize(
+    "counts", [[[3.0, 5.0], [4.0, 9.0]], [[9.0, 5.0], [4.0, 7.0]], [[1.0, 9.0], [9.0, 1.0]]]
+)
+def test_shares_are_those_of_the_mapping_that_is_chosen(monkeypatch, counts) -> None:
+    machine = load_accelerator("bitfusion-edge")
+    groups = uncertain_constants(machine)[:2]
+    paths = [group.paths[0] for group in groups]
+    monkeypatch.setattr(
+        "hwmpq.sweep.energy.uncertain_constants",
+        lambda _: tuple(replace(g, paths=g.paths[:1]) for g in groups),
+    )
+    monkeypatch.setattr(
+        "hwmpq.sweep.energy.cost_table", lambda _, made, __: _Mapped(made, paths, counts)
+    )
+    base, shares = energy_shares(None, machine, [{"stem": Precision(8, 8)}])
+    chosen = int(np.argmin([_Mapped(machine, paths, [row]).energy for row in counts]))
+    for column in range(2):
+        alone = [row if place == chosen else [0.0, 0.0] for place, row in enumerate(counts)]
+        part = _Mapped(machine, paths[column : column + 1], [[alone[chosen][column]]]).energy
+        assert shares[0, column] == pytest.approx(part, rel=1e-6)
+    assert shares.sum() == pytest.approx(base[0], rel=1e-6)
+
+
+def test_mappings_that_tie_leave_the_shares_open(monkeypatch) -> None:
+    machine = load_accelerator("bitfusion-edge")
+    (group,) = uncertain_constants(machine)[:1]
+    paths = [group.paths[0], group.paths[0]]
+    monkeypatch.setattr("hwmpq.sweep.energy.uncertain_constants", lambda _: (group,))
+
+    class Tied(_Mapped):
+        def __init__(self, made) -> None:
+            super().__init__(made, paths, [[4.0, 0.0]])
+            at_stated = _Mapped(machine, paths, [[4.0, 0.0]]).energy
+            self.energy = min(self.energy, at_stated)
+
+    monkeypatch.setattr("hwmpq.sweep.energy.cost_table", lambda _, made, __: Tied(made))
+    with pytest.raises(UnsupportedError, match="two mappings of equal energy"):
+        energy_shares(None, machine, [{"stem": Precision(8, 8)}])
 
 
 def test_draws_are_repeatable_and_shared_by_source() -> None:
