@@ -125,19 +125,27 @@ def test_training_goes_to_workers_with_a_gpu_and_the_rest_anywhere(mixed) -> Non
     assert {name.partition("@")[2] for name in done if "allocate" in name} == {"gpu", "plain"}
 
 
-def test_without_such_a_worker_it_says_so_once_the_rest_is_done(
-    sweep_files, tmp_path: Path, cluster, cli
-) -> None:
-    recipe = sweep_files.recipe(
-        workload="resnet8-digits", sensitivity="weight-mse", random_weights=True, epochs=1,
-        method="uniform", device="cuda", budget={"latency": ["0.8x", "1x"]},
-    )  # fmt: skip
+def test_without_such_a_worker_it_says_so_once_the_rest_is_done(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        "workload: resnet8-digits\naccelerator: bitfusion-edge\nbudget: {latency: [0.8x, 1x]}\n"
+        "sensitivity: weight-mse\nrandom_weights: true\nmethod: uniform\nepochs: 1\n"
+        "device: cuda\n",
+        encoding="utf-8",
+    )
     out = tmp_path / "out"
-    done = cli("sweep", recipe, "-o", out, "--scheduler", cluster.scheduler_address)
-    assert done.code == 2
-    message = " ".join(done.err.split())
-    assert "2 points train on workers that offer GPU=1, and none of the 2 workers" in message
-    assert "--resources GPU=1" in message
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+    ) as plain:
+        executor = DaskCluster(
+            address=plain.scheduler_address, training={"GPU": 1.0}, timeout_s=3.0
+        )
+        with pytest.raises(
+            OutputError, match="2 points train on workers that offer GPU=1"
+        ) as said:
+            run_sweep(recipe, out, executor=executor)
+    assert "none of the 1 workers" in str(said.value)
+    assert "--resources GPU=1" in str(said.value)
     assert len(list((out / CHUNKS).glob("0*.parquet"))) == 2
     plan, _ = plan_sweep(recipe)
     job = Job(out, plan, LocalProcesses(), Silent(), retries=0)
