@@ -33,6 +33,8 @@ from hwmpq.allocate.tied import TiedSet, tied_sets, undominated_order
 
 _MOST_SUMS = 1_000_000
 _GROWTH = 4.0
+_PER_SET, _BESIDES = 2, 20
+"""Options that are tried at first."""
 _SAFE = 2**60
 _EPS = float(np.finfo(np.float64).eps)
 
@@ -122,7 +124,7 @@ class _Program:
             return None
         options, best = self.greedy()
         order = np.sort(np.concatenate(self.excess))
-        rank = min(2 * len(self.sets) + 20, len(order) - 1)
+        rank = min(_PER_SET * len(self.sets) + _BESIDES, len(order) - 1)
         within = float(order[rank])
         while True:
             needed = best - self.floor + self.noise
@@ -136,7 +138,7 @@ class _Program:
             if within >= best - self.floor + self.noise or within >= float(order[-1]) * len(order):
                 break
             within = max(within * _GROWTH, float(order[min(2 * rank, len(order) - 1)]))
-            rank *= 2
+            rank = 2 * rank + 1
         taken = [each.taken[option] for each, option in zip(self.sets, options, strict=True)]
         choices = np.sort(np.concatenate(taken))
         if not holds(choices):

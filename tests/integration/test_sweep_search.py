@@ -188,6 +188,20 @@ def test_trials_are_claimed_once_and_put_back_when_their_owner_is_gone(tmp_path:
     assert here.take(1) == there.take(1) == []
 
 
+def test_a_claim_too_many_is_given_up(tmp_path: Path, monkeypatch) -> None:
+    study = optuna.create_study(storage=f"sqlite:///{tmp_path}/trials.db", study_name="s")
+    first, second = Claims(study, wanted=1, tries=1), Claims(study, wanted=1, tries=1)
+    assert len(first.take(1)) == 1
+    # the second looked before the first had claimed
+    looks = iter([True, False])
+    monkeypatch.setattr(second, "_is_room", lambda: next(looks))
+    assert second.take(1) == []
+    assert [str(trial.state) for trial in study.trials] == [
+        "TrialState.RUNNING",
+        "TrialState.FAIL",
+    ]
+
+
 def test_a_trial_whose_beat_stands_still_is_lost(tmp_path: Path, monkeypatch) -> None:
     study = optuna.create_study(storage=f"sqlite:///{tmp_path}/trials.db", study_name="s")
     far, here = Claims(study, wanted=1, tries=1), Claims(study, wanted=1, tries=1)

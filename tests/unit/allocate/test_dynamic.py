@@ -113,6 +113,18 @@ def test_the_price_where_two_slopes_meet_is_what_one_more_unit_saves() -> None:
     assert ILP().solve(tighter).budget("latency").shadow_price == pytest.approx(0.4)
 
 
+def test_it_goes_on_until_the_distance_covers_what_it_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    problems = [make_problem(seed, 20, whole=True, share=0.15) for seed in range(8)]
+    expected = [ILP().solve(problem).objective for problem in problems]
+    # begin with nothing but the best option of each set
+    monkeypatch.setattr(dynamic, "_PER_SET", 0)
+    monkeypatch.setattr(dynamic, "_BESIDES", 0)
+    for problem, objective in zip(problems, expected, strict=True):
+        assert ILP().solve(problem).objective == pytest.approx(objective, rel=1e-12)
+
+
 def test_larger_problems_agree_with_the_search_on_integers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
