@@ -17,6 +17,7 @@ from hwmpq.codesign.train import evaluate
 from hwmpq.errors import Problem, SpecError
 from hwmpq.models.build import build_model
 from hwmpq.quant.insert import QuantizedModel, freeze, insert_empty
+from hwmpq.quant.quantized import with_powers
 
 
 def conclude(setting: Setting, found: QuantizedModel, stage: Stage) -> Run:
@@ -81,7 +82,9 @@ def load_network(run: Run, model: nn.Module | str | Path | None = None) -> Quant
         network = build_model(name, seed=run.manifest.seed)
     quantised = insert_empty(network, run.results.assignment)
     try:
-        network.load_state_dict(load_tensors(file.read_bytes()))
+        state = load_tensors(file.read_bytes())
+        quantised = with_powers(quantised, state)
+        network.load_state_dict(state)
     except (OSError, SafetensorError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
         rule = f"does not hold the weights of '{run.manifest.workload}' ({reason})"

@@ -1,18 +1,21 @@
 """DQ: steps and ranges are learned, widths follow; the accelerator's costs are part of the loss.
 
-The budgets' costs at the widths being learned are penalised by gradient, then the exact solver
-snaps the widths to precisions that the accelerator supports, inside the budgets.
+Grids are uniform, or of powers of two between a smallest and a largest magnitude. The budgets'
+costs at the widths being learned are penalised by gradient, then the exact solver snaps the widths
+to precisions that the accelerator supports, inside the budgets.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Final, cast
+from dataclasses import dataclass, replace
+from typing import Final, Literal, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
 
+from hwmpq.allocate.base import Allocation, AllocationProblem, Allocator
+from hwmpq.allocate.ilp import ILP
 from hwmpq.errors import UnsupportedError
 from hwmpq.methods.base import Phase, Schedule, Session, Task, require_epochs
 from hwmpq.methods.fractional_cost import FractionalBudgets
@@ -25,10 +28,19 @@ from hwmpq.quant.insert import (
     Site,
     insert_quantizers,
 )
-from hwmpq.quant.learned_grid import LearnedGrid, Parametrization
+from hwmpq.quant.learned_grid import GridSettings, LearnedGrid, Parametrization
+from hwmpq.quant.learned_powers import MOST_BITS, LearnedPowers
+from hwmpq.quant.learned_uniform import LearnedUniform
 from hwmpq.sensitivity.base import SensitivityTable
 
+Quantizer: TypeAlias = Literal["uniform", "power_of_two"]
+_QUANTIZERS: Final = ("uniform", "power_of_two")
 _PARAMETRIZATIONS: Final = ("step_range", "bits_step", "bits_range")
+_STAND_IN: Final = (
+    "power-of-two codes: memory and traffic are those of the bits, but cycles and energy of "
+    "products are the accelerator's for integers of as many bits, which stand in for shifts that "
+    "it does not model; pinned layers are integers"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,14 +48,18 @@ class DQ:
     """Settings of DQ.
 
     Attributes:
+        quantizer: ``uniform`` grids, or ``power_of_two``: then the step is the smallest magnitude
+            and the range the largest, and pinned layers stay uniform.
         parametrization: which two of step, range and bits are learned.
         penalty_weight: weight of ``(spent / limit - 1)^2`` of each budget that is overspent.
         start_bits: width that learning starts from.
         rate: learning rate of steps and ranges, as a share of that of the weights.
-        power_of_two_step: whether steps are powers of two, so that requantising is a shift.
+        power_of_two_step: whether steps of uniform grids are powers of two, so that requantising
+            is a shift. Powers of two have no other.
         frozen_share: share of the epochs, at the end, whose bits stay.
     """
 
+    quantizer: Quantizer = "uniform"
     parametrization: Parametrization = "step_range"
     penalty_weight: float = 10.0
     start_bits: int = 4
@@ -52,9 +68,13 @@ class DQ:
     frozen_share: float = 0.25
 
     def __post_init__(self) -> None:
-        if self.parametrization not in _PARAMETRIZATIONS:
-            known = ", ".join(_PARAMETRIZATIONS)
-            msg = f"dq learns {known}, but the parametrization is '{self.parametrization}'"
+        _require_known("quantises by", "quantizer", self.quantizer, _QUANTIZERS)
+        _require_known("learns", "parametrization", self.parametrization, _PARAMETRIZATIONS)
+        if self.quantizer == "power_of_two" and not self.power_of_two_step:
+            msg = (
+                "the ends of power-of-two grids are powers of two; power_of_two_step=False needs "
+                "quantizer='uniform'"
+            )
             raise UnsupportedError(msg)
 
     @property
@@ -87,26 +107,50 @@ class DQ:
             max(p.activation_bits for p in task.candidates),
         )
 
-        def grid(bits: int, most_bits: int, *, signed: bool) -> LearnedGrid:
-            return LearnedGrid(
-                bits,
-                signed=signed,
-                parametrization=self.parametrization,
-                most_bits=most_bits,
-                power_of_two_step=self.power_of_two_step,
-            )
-
         def make(site: Site) -> QuantizerPair:
+            of_powers = self.quantizer == "power_of_two" and site.layer.name not in task.fixed
+            make_grid = self._powers if of_powers else self._uniform
+            weight, activation = site.precision.weight_bits, site.precision.activation_bits
             return (
-                grid(site.precision.weight_bits, most.weight_bits, signed=site.signed_weight),
-                grid(
-                    site.precision.activation_bits,
-                    most.activation_bits,
-                    signed=site.signed_input,
-                ),
+                make_grid(weight, most.weight_bits, site.signed_weight, site.is_product),
+                make_grid(activation, most.activation_bits, site.signed_input, True),
             )
 
         return make
+
+    def _uniform(self, bits: int, most_bits: int, signed: bool, _zero: bool) -> LearnedGrid:
+        settings = GridSettings(parametrization=self.parametrization, most_bits=most_bits)
+        shift = self.power_of_two_step
+        return LearnedUniform(bits, signed=signed, settings=settings, power_of_two_step=shift)
+
+    def _powers(self, bits: int, most_bits: int, signed: bool, zero: bool) -> LearnedGrid:
+        settings = GridSettings(
+            parametrization=self.parametrization, most_bits=min(most_bits, MOST_BITS)
+        )
+        return LearnedPowers(bits, signed=signed, zero=zero, settings=settings)
+
+
+def _require_known(verb: str, field: str, given: str, known: Sequence[str]) -> None:
+    if given not in known:
+        msg = f"dq {verb} {', '.join(known)}, but the {field} is '{given}'"
+        raise UnsupportedError(msg)
+
+
+@dataclass(frozen=True, slots=True)
+class _StandIn:
+    """The exact solver, whose answer says what the costs of power-of-two codes are."""
+
+    solver: ILP
+
+    def solve(self, problem: AllocationProblem) -> Allocation:
+        """Solve, and say it.
+
+        Raises:
+            InfeasibleError: no assignment meets the budgets.
+            BudgetError: none was found in the time allowed.
+        """
+        found = self.solver.solve(problem)
+        return replace(found, notes=(*found.notes, _STAND_IN))
 
 
 class DQSession(Session):
@@ -163,6 +207,16 @@ class DQSession(Session):
         """Bring steps and ranges back into their bounds."""
         for grid in self._every_grid():
             grid.project()
+
+    def end_epoch(self) -> None:
+        """Take the widths learned as those in force."""
+        for grid in self._every_grid():
+            grid.settle()
+
+    def allocator(self, seed: int) -> Allocator:
+        """The exact solver."""
+        solver = ILP(seed=seed)
+        return _StandIn(solver) if self.options.quantizer == "power_of_two" else solver
 
     @torch.no_grad()
     def sensitivity(self, precisions: Sequence[Precision]) -> SensitivityTable:

@@ -13,6 +13,8 @@ from hwmpq.errors import UnsupportedError
 from hwmpq.precision import Assignment, Precision
 from hwmpq.quant.base import FakeQuantizer
 from hwmpq.quant.fixed import FixedQuantizer, Untouched
+from hwmpq.quant.fixed_powers import EXPONENTS, FixedPowers
+from hwmpq.quant.learned_powers import LearnedPowers
 from hwmpq.quant.places import Place, module_name
 from hwmpq.workload.layer import Layer, MatMul
 
@@ -155,7 +157,7 @@ class QuantizedModel:
 
 
 def freeze(quantised: QuantizedModel) -> QuantizedModel:
-    """Replace every quantiser by a `FixedQuantizer` on the grid it has now, in place.
+    """Replace every quantiser by one at rest on the grid it has now, in place.
 
     Outputs stay exactly the same; bits cannot be switched afterwards.
     """
@@ -163,6 +165,8 @@ def freeze(quantised: QuantizedModel) -> QuantizedModel:
     def fixed(quantizer: FakeQuantizer, values: Tensor) -> FakeQuantizer:
         if isinstance(quantizer, Untouched):
             return quantizer
+        if isinstance(quantizer, LearnedPowers):
+            return quantizer.at_rest(values)
         return FixedQuantizer(quantizer.bits, quantizer.grid(values), signed=quantizer.signed)
 
     layers = {}
@@ -170,4 +174,22 @@ def freeze(quantised: QuantizedModel) -> QuantizedModel:
         # The step of an activation quantiser that has seen data no longer depends on a tensor.
         activation = fixed(layer.activation, torch.zeros(1, device=layer.shadow.device))
         layers[name] = layer.replaced(fixed(layer.weight, layer.shadow), activation)
+    return QuantizedModel(quantised.module, layers)
+
+
+def with_powers(quantised: QuantizedModel, state: Mapping[str, Tensor]) -> QuantizedModel:
+    """Make those quantisers at rest power-of-two ones that a saved state has as such, in place."""
+    names = {id(module): name for name, module in quantised.module.named_modules()}
+
+    def fitting(quantizer: FakeQuantizer) -> FakeQuantizer:
+        if f"{names[id(quantizer)]}.{EXPONENTS}" not in state:
+            return quantizer
+        return FixedPowers(quantizer.bits, (0, 0), signed=quantizer.signed, zero=False)
+
+    layers = {
+        name: layer
+        if isinstance(layer.activation, Untouched)
+        else layer.replaced(fitting(layer.weight), fitting(layer.activation))
+        for name, layer in quantised.layers.items()
+    }
     return QuantizedModel(quantised.module, layers)

@@ -12,8 +12,6 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from hwmpq.quant.grid import Codes, to_codes
-
 _BELOW_WHOLE = 1e-6
 """Keeps the logarithm of a whole power of two from being rounded up to the next bit."""
 
@@ -22,28 +20,31 @@ class _StepAndRange(torch.autograd.Function):
     """Grid values forward; backward by table 3.1 of the paper, row U3."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, step: Tensor, _limit: Tensor, codes: Codes) -> Tensor:
-        quantised = to_codes(values, step, codes).mul_(step)
-        ctx.save_for_backward(values, step, quantised)
-        ctx.codes = codes
+    def forward(
+        ctx: Any, values: Tensor, step: Tensor, _limit: Tensor, high: Tensor, signed: bool
+    ) -> Tensor:
+        low = -high if signed else torch.zeros_like(high)
+        quantised = torch.div(values, step).clamp_(low, high).round_().mul_(step)
+        ctx.save_for_backward(values, step, quantised, low, high)
         return quantised
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         gradient = gradients[0]
-        values, step, quantised = ctx.saved_tensors
-        above = values > ctx.codes.high * step
-        below = values < ctx.codes.low * step
+        values, step, quantised, low, high = ctx.saved_tensors
+        above = values > high * step
+        below = values < low * step
         inside = ~(above | below)
         error = (quantised - values) * inside
         step_gradient = (gradient * error).sum() / step
-        limit_gradient = (gradient * above).sum()
-        if ctx.codes.low < 0:
-            limit_gradient = limit_gradient - (gradient * below).sum()
-        return gradient * inside, step_gradient, limit_gradient, None
+        # Of an unsigned grid the lower end is zero at any range: its sign is zero.
+        limit_gradient = (gradient * above).sum() + low.sign() * (gradient * below).sum()
+        return gradient * inside, step_gradient, limit_gradient, None, None
 
 
-def step_and_range(values: Tensor, step: Tensor, limit: Tensor, codes: Codes) -> Tensor:
+def step_and_range(
+    values: Tensor, step: Tensor, limit: Tensor, high: Tensor, *, signed: bool
+) -> Tensor:
     """Quantise with a step and a range that learn (parametrisation U3).
 
     With ``q`` the largest value of the grid, ``dQ/dx`` is 1 where ``|x| <= q`` and 0 outside,
@@ -55,13 +56,16 @@ def step_and_range(values: Tensor, step: Tensor, limit: Tensor, codes: Codes) ->
         step: of the grid.
         limit: the range; takes part through its gradient only, since the grid ends at its last
             whole code.
-        codes: of the grid.
+        high: the last code, a scalar on the device of the values: reading it there would make
+            each pass wait.
+        signed: whether the grid is symmetric, or begins at zero.
 
     References:
         S. Uhlich et al., "Mixed Precision DNNs: All you need is a good parametrization", ICLR
         2020, eq. 1, 2 and 5, and the authors' code for the range that is no multiple of the step.
     """
-    return cast("Tensor", _StepAndRange.apply(values, step, limit, codes))  # type: ignore[no-untyped-call]
+    found = _StepAndRange.apply(values, step, limit, high, signed)  # type: ignore[no-untyped-call]
+    return cast("Tensor", found)
 
 
 def _whole(values: Tensor) -> Tensor:
@@ -98,15 +102,9 @@ def whole_bits(fractional: Tensor) -> Tensor:
 
 
 def full_range(bits: Tensor, *, signed: bool) -> Tensor:
-    """Codes on one side of zero that a width allows, ``2^(b-1) - 1``, or ``2^b - 1`` unsigned."""
+    """Codes on one side of zero that a width allows, ``2^(b-1) - 1``, or ``2^b - 1`` unsigned.
+
+    With bits and step learned (U1) the range is so many steps; with bits and range (U2) the step
+    is the range over so many.
+    """
     return torch.exp2(bits - int(signed)) - 1
-
-
-def range_of(bits: Tensor, step: Tensor, *, signed: bool) -> Tensor:
-    """Range of parametrisation U1, ``(2^(b-1) - 1) step``."""
-    return full_range(bits, signed=signed) * step
-
-
-def step_of(bits: Tensor, limit: Tensor, *, signed: bool) -> Tensor:
-    """Step of parametrisation U2, ``range / (2^(b-1) - 1)``."""
-    return limit / full_range(bits, signed=signed)

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
 
-from hwmpq.quant.grid import Codes
-from hwmpq.quant.power_of_two import largest_of, smallest_and_largest, smallest_of
-from hwmpq.quant.step_range import codes_above_zero, range_of, step_and_range, step_of
+from hwmpq.quant.power_of_two import octaves_of, smallest_and_largest
+from hwmpq.quant.step_range import codes_above_zero, full_range, step_and_range
 
 STEPS, RATE = 300, 0.05
 START_BITS = (2, 3, 4, 5, 6, 7, 8)
@@ -25,51 +25,38 @@ START_RANGES = (0.5, 3.0, 12.0)
 SMALLEST, LARGEST = 2.0**-8, 127.0
 
 
-def uniform(values: Tensor, step: Tensor, limit: Tensor) -> Tensor:
-    high = int(codes_above_zero(step, limit).detach())
-    return step_and_range(values, step, limit, Codes(-high, high))
+def ends(parts: str, reach: Callable[[Tensor], Tensor], first: Tensor, second: Tensor):
+    """Step and range of two parameters."""
+    if parts == "step_range":
+        return first, second
+    times = reach(first)
+    return (second, second * times) if parts == "bits_step" else (second / times, second)
 
 
-def step_range(values: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    return uniform(values, first, second)
+def uniform(parts: str, values: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    step, limit = ends(parts, lambda bits: full_range(bits, signed=True), first, second)
+    return step_and_range(values, step, limit, codes_above_zero(step, limit).detach(), signed=True)
 
 
-def bits_step(values: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    return uniform(values, second, range_of(first, second, signed=True))
+def powers(parts: str, values: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    step, limit = ends(parts, lambda bits: torch.exp2(octaves_of(bits)), first, second)
+    return smallest_and_largest(values, step, limit)
 
 
-def bits_range(values: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    return uniform(values, step_of(first, second, signed=True), second)
-
-
-def smallest_largest(values: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    return smallest_and_largest(values, first, second)
-
-
-def bits_smallest(values: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    return smallest_and_largest(values, second, largest_of(first, second))
-
-
-def bits_largest(values: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    return smallest_and_largest(values, smallest_of(first, second), second)
-
-
-PARAMETRIZATIONS = {
-    "uniform step_range": step_range,
-    "uniform bits_step": bits_step,
-    "uniform bits_range": bits_range,
-    "power of two smallest_largest": smallest_largest,
-    "power of two bits_smallest": bits_smallest,
-    "power of two bits_largest": bits_largest,
-}
+QUANTISERS = {"uniform": uniform, "power_of_two": powers}
+PARAMETRIZATIONS = [
+    f"{quantiser} {parts}"
+    for quantiser in QUANTISERS
+    for parts in ("step_range", "bits_step", "bits_range")
+]
 
 EXPECTED = {
     "uniform step_range": ((0, 1e-3), (0, 1)),
     "uniform bits_step": ((0.5, math.inf), (50, math.inf)),
     "uniform bits_range": ((2e-3, math.inf), (2, math.inf)),
-    "power of two smallest_largest": ((0.03, 0.05), (0, 20)),
-    "power of two bits_smallest": ((0.03, 0.05), (50, math.inf)),
-    "power of two bits_largest": ((0.03, 0.05), (30, math.inf)),
+    "power_of_two step_range": ((0.03, 0.05), (0, 20)),
+    "power_of_two bits_step": ((0.03, 0.05), (50, math.inf)),
+    "power_of_two bits_range": ((0.03, 0.05), (30, math.inf)),
 }
 """Least and most of the worst error over all starts, and of the steepest gradient. An error near
 one is that of a grid which rounds everything to zero; powers of two cannot do better than 0.04."""
@@ -77,16 +64,11 @@ one is that of a grid which rounds everything to zero; powers of two cannot do b
 
 def start(name: str, bits: int, limit: float) -> list[Tensor]:
     """The two parameters of the same first grid."""
-    step = limit / (2 ** (bits - 1) - 1)
-    smallest = max(limit / 2.0 ** (2 ** (bits - 1) - 1), SMALLEST)
-    values = {
-        "step": step,
-        "range": limit,
-        "bits": float(bits),
-        "smallest": smallest,
-        "largest": limit,
-    }
-    return [torch.tensor(values[part], requires_grad=True) for part in name.split()[-1].split("_")]
+    quantiser, parts = name.split()
+    reach = 2 ** (bits - 1) - 1 if quantiser == "uniform" else 2.0 ** (2 ** (bits - 1) - 1)
+    step = limit / reach if quantiser == "uniform" else max(limit / reach, SMALLEST)
+    values = {"step": step, "range": limit, "bits": float(bits)}
+    return [torch.tensor(values[part], requires_grad=True) for part in parts.split("_")]
 
 
 def bounds(part: str) -> tuple[float, float]:
@@ -95,19 +77,19 @@ def bounds(part: str) -> tuple[float, float]:
 
 def learn(name: str, bits: int, limit: float, values: Tensor) -> tuple[float, float]:
     """Error after learning, and the largest gradient on the way; the error may be infinite."""
-    parts = name.split()[-1].split("_")
+    quantiser, parts = name.split()
     parameters = start(name, bits, limit)
     optimizer = torch.optim.SGD(parameters, lr=RATE, momentum=0.9)
     steepest, error = 0.0, math.inf
     for _ in range(STEPS):
         optimizer.zero_grad()
-        loss = (PARAMETRIZATIONS[name](values, *parameters) - values).square().mean()
+        loss = (QUANTISERS[quantiser](parts, values, *parameters) - values).square().mean()
         loss.backward()
         slopes = [float(p.grad) for p in parameters if p.grad is not None]
         steepest = max(steepest, math.hypot(*slopes))
         optimizer.step()
         with torch.no_grad():
-            for part, parameter in zip(parts, parameters, strict=True):
+            for part, parameter in zip(parts.split("_"), parameters, strict=True):
                 parameter.clamp_(*bounds(part))
         error = float(loss.detach())
     return error, steepest

@@ -161,7 +161,7 @@ def test_applied_bits_are_held(session, data):
     assert found.model.layer("3").codes().unique().numel() <= 3
 
 
-def test_after_a_step_grids_are_back_in_bounds_and_widths_follow(session, data):
+def test_after_a_step_grids_are_back_in_bounds_and_widths_follow_an_epoch(session, data):
     found = session()
     found.model.module(batch(data)[0])
     layer = found.model.layer("3")
@@ -170,5 +170,6 @@ def test_after_a_step_grids_are_back_in_bounds_and_widths_follow(session, data):
         layer.activation.learned_range.fill_(2 * float(layer.activation.learned_range))
     found.after_step()
     assert float(layer.weight.learned_step.detach()) > 0
+    found.end_epoch()
     # The widest candidate has 6 bits; twice the range takes one bit more.
     assert layer.precision == Precision(6, 5)

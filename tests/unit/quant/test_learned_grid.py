@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from hwmpq.quant.fixed import FixedQuantizer
-from hwmpq.quant.learned_grid import LearnedGrid
+from hwmpq.quant.learned_grid import GridSettings
+from hwmpq.quant.learned_uniform import LearnedUniform
 
 PARAMETRIZATIONS = ["step_range", "bits_step", "bits_range"]
 
@@ -15,7 +16,8 @@ def normal(count=500, scale=0.3):
 
 
 def started(bits=4, *, values=None, learn=True, **settings):
-    grid = LearnedGrid(bits, signed=settings.pop("signed", True), **settings)
+    chosen = GridSettings(parametrization=settings.pop("parametrization", "step_range"))
+    grid = LearnedUniform(bits, signed=settings.pop("signed", True), settings=chosen, **settings)
     grid(normal() if values is None else values)
     if learn:
         grid.learn()
@@ -27,6 +29,7 @@ def put(grid, **values):
         for name, value in values.items():
             getattr(grid, f"learned_{name}").fill_(value)
     grid.project()
+    grid.settle()
 
 
 @pytest.mark.parametrize(("bits", "step"), [(4, 0.125), (5, 0.0625), (2, 0.5), (8, 0.015625)])
@@ -105,6 +108,7 @@ def test_a_grid_at_rest_gives_the_same_values(parametrization):
         for parameter in grid.parameters():
             parameter.mul_(1.13)
     grid.project()
+    grid.settle()
     fixed = FixedQuantizer(grid.bits, grid.grid(values), signed=True)
     assert torch.equal(fixed(values), grid(values))
     assert fixed(values).unique().numel() <= 2**grid.bits
@@ -114,7 +118,7 @@ def test_a_grid_at_rest_gives_the_same_values(parametrization):
 def test_a_saved_grid_brings_its_width_back():
     grid = started(4)
     put(grid, step=0.0625, range=1.9)
-    again = LearnedGrid(4, signed=True)
+    again = LearnedUniform(4, signed=True)
     again.learn()
     again.load_state_dict(grid.state_dict())
     assert again.bits == grid.bits == 6
@@ -133,6 +137,7 @@ def test_learning_by_gradient_finds_a_better_grid():
         grid.clip_gradients()
         optimizer.step()
         grid.project()
+        grid.settle()
         errors.append(float(error.detach()))
     assert errors[-1] < 0.5 * errors[0]
     assert grid.bits > 3

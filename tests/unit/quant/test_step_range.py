@@ -8,18 +8,30 @@ import math
 import pytest
 import torch
 
-from hwmpq.quant.grid import symmetric_codes, unsigned_codes
 from hwmpq.quant.step_range import (
     codes_above_zero,
     fractional_bits,
+    full_range,
     power_of_two,
-    range_of,
     step_and_range,
-    step_of,
     whole_bits,
 )
 
 LN2 = math.log(2)
+
+
+def symmetric(values, step, limit, bits):
+    """The paper's grid at a width."""
+    high = torch.tensor(2.0 ** (bits - 1) - 1)
+    return step_and_range(values, step, limit, high, signed=True)
+
+
+def range_of(bits, step):
+    return full_range(bits, signed=True) * step
+
+
+def step_of(bits, limit):
+    return limit / full_range(bits, signed=True)
 
 
 def scalar(value):
@@ -48,12 +60,11 @@ STEP = 1 / 7
 
 
 def quantised(parametrization, values, first, second):
-    codes = symmetric_codes(BITS)
     if parametrization == "step_range":
-        return step_and_range(values, first, second, codes)
+        return symmetric(values, first, second, BITS)
     if parametrization == "bits_step":
-        return step_and_range(values, second, range_of(first, second, signed=True), codes)
-    return step_and_range(values, step_of(first, second, signed=True), second, codes)
+        return symmetric(values, second, range_of(first, second), BITS)
+    return symmetric(values, step_of(first, second), second, BITS)
 
 
 @pytest.mark.parametrize("parametrization", ["step_range", "bits_step", "bits_range"])
@@ -83,7 +94,7 @@ def test_gradients_equal_the_papers_table(parametrization):
 def test_an_unsigned_grid_learns_nothing_below_zero():
     values = torch.tensor([-2.0, -0.1, 0.3, 0.9, 4.0], requires_grad=True)
     step, limit = torch.tensor(0.25, requires_grad=True), torch.tensor(0.75, requires_grad=True)
-    found = step_and_range(values, step, limit, unsigned_codes(2))
+    found = step_and_range(values, step, limit, torch.tensor(3.0), signed=False)
     assert found.tolist() == [0, 0, 0.25, 0.75, 0.75]
     found.backward(torch.tensor([1.0, 2.0, 4.0, 8.0, 16.0]))
     assert values.grad.tolist() == [0, 0, 4, 0, 0]
@@ -106,10 +117,10 @@ def largest_norm(parametrization, bits):
         if parametrization == "step_range":
             step, limit = first, second
         elif parametrization == "bits_step":
-            step, limit = second, range_of(first, second, signed=True)
+            step, limit = second, range_of(first, second)
         else:
-            step, limit = step_of(first, second, signed=True), second
-        step_and_range(value, step, limit, symmetric_codes(bits)).sum().backward()
+            step, limit = step_of(first, second), second
+        symmetric(value, step, limit, bits).sum().backward()
         norms.append(math.hypot(float(first.grad), float(second.grad)))
     return max(norms)
 
@@ -128,9 +139,7 @@ def test_bits_and_range_couple_through_the_step():
     # Inside the range both gradients are multiples of the same error; U3 has one of them at zero.
     value = torch.tensor([0.2], dtype=torch.float64)
     bits, limit = scalar(3.0), scalar(3.0)
-    step_and_range(
-        value, step_of(bits, limit, signed=True), limit, symmetric_codes(3)
-    ).sum().backward()
+    symmetric(value, step_of(bits, limit), limit, 3).sum().backward()
     assert float(limit.grad) == pytest.approx(-0.2 / 3)
     assert float(bits.grad) == pytest.approx(4 * LN2 / 3 * 0.2)
 
