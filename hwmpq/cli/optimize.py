@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,10 +30,35 @@ def _command() -> str:
     return shlex.join(["hwmpq", *sys.argv[1:]])
 
 
-def _run(job: Job, method: str, out: Path, *, resume: bool, overwrite: bool, quiet: bool) -> Run:
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """One of the runs that a job asks for."""
+
+    method: str
+    seed: int
+    folder: Path
+
+
+def _trials(job: Job, base: Path) -> tuple[_Trial, ...]:
+    """A run of each method with each seed, in folders of their own if there are several."""
+    seeds = job.seeds or (job.seed,)
+    return tuple(
+        _Trial(
+            method,
+            seed,
+            base
+            / (method if len(job.method) > 1 else "")
+            / (f"seed-{seed}" if len(seeds) > 1 else ""),
+        )
+        for method in job.method
+        for seed in seeds
+    )
+
+
+def _run(job: Job, trial: _Trial, *, resume: bool, overwrite: bool, quiet: bool) -> Run:
     from hwmpq.codesign.run import optimize as optimise
 
-    chosen = job.load_method(method)
+    chosen = job.load_method(trial.method)
     with ProgressBars(quiet=quiet) as bars:
         run = optimise(
             job.workload,
@@ -40,10 +66,10 @@ def _run(job: Job, method: str, out: Path, *, resume: bool, overwrite: bool, qui
             job.load_accelerator(),
             method=chosen,
             budget=job.budgets,
-            out=out,
+            out=trial.folder,
             recipe=job.recipe(),
             epochs=job.epochs,
-            seed=job.seed,
+            seed=trial.seed,
             device=job.device,
             threads=job.threads,
             reference=Precision.parse(job.reference),
@@ -114,6 +140,7 @@ def optimize(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run.")] = False,
     seed: options.Seed = 0,
+    seeds: options.Seeds = None,
     device: options.Device = "cpu",
     threads: options.Threads = 1,
     as_json: options.Json = False,
@@ -122,6 +149,9 @@ def optimize(
 
     Alternates quantisation-aware training with exact allocation against the accelerator's costs,
     and writes a run directory with its report.
+
+    Several methods (-m bmpq -m dq) or seeds (--seeds 0..2) run one after the other and are
+    compared in one report.
 
     Example:  hwmpq optimize resnet20-digits -a bitfusion-edge -m bmpq --latency 0.25x -o runs/a
     """
@@ -145,6 +175,7 @@ def optimize(
         "data": data,
         "epochs": epochs,
         "seed": seed,
+        "seeds": options.parse_seeds(seeds) if seeds else None,
         "device": device,
         "threads": threads,
         "reference": reference,
@@ -162,12 +193,11 @@ def optimize(
         _require(limits, "a budget, such as --latency 0.5x")
         job = make_job(workload=workload, set=changes, **stated)
     base = out or Path(job.out or _DEFAULT_FOLDER / f"{Path(job.workload).stem}-{job.method[0]}")
-    folders = [base / name for name in job.method] if len(job.method) > 1 else [base]
     for name in job.method:
         job.load_method(name)
     runs = [
-        _run(job, name, folder, resume=resume, overwrite=overwrite, quiet=as_json)
-        for name, folder in zip(job.method, folders, strict=True)
+        _run(job, trial, resume=resume, overwrite=overwrite, quiet=as_json)
+        for trial in _trials(job, base)
     ]
     page = write_run_report(runs, base) if len(runs) > 1 else base / "report.html"
     _show(runs, page, as_json=as_json)

@@ -98,6 +98,10 @@ Fix: TypeAlias = Annotated[
     typer.Option("--fix", metavar="LAYER=W/A", help="Pin layers; patterns work; repeatable."),
 ]
 Seed: TypeAlias = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
+Seeds: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--seeds", metavar="0,1,2|0..4", help="A run with each, and their spread."),
+]
 Device: TypeAlias = Annotated[str, typer.Option("--device", help="Torch device.")]
 Threads: TypeAlias = Annotated[
     int, typer.Option("--threads", min=1, help="CPU threads; one is fastest for small networks.")
@@ -139,20 +143,36 @@ def parse_bits(text: str) -> tuple[int, ...]:
     >>> parse_bits("2..4,8")
     (2, 3, 4, 8)
     """
-    widths: list[int] = []
+    return _parse_whole(text, "bit-widths", least=1)
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Read seeds as ``0,1,2`` or ``0..2``.
+
+    Raises:
+        BudgetError: neither form, or none.
+
+    >>> parse_seeds("0..2")
+    (0, 1, 2)
+    """
+    return _parse_whole(text, "seeds", least=0)
+
+
+def _parse_whole(text: str, what: str, *, least: int) -> tuple[int, ...]:
+    numbers: list[int] = []
     for part in text.split(","):
         first, dots, last = part.strip().partition("..")
         try:
             low = int(first)
             high = int(last) if dots else low
         except ValueError:
-            msg = f"bit-widths are given as 2,4,8 or 2..8, but got '{text}'"
+            msg = f"{what} are given as 2,4,8 or 2..8, but got '{text}'"
             raise BudgetError(msg) from None
-        widths.extend(range(low, high + 1))
-    if not widths or min(widths) < 1:
-        msg = f"bit-widths must be at least 1, but got '{text}'"
+        numbers.extend(range(low, high + 1))
+    if not numbers or min(numbers) < least:
+        msg = f"{what} must be at least {least}, but got '{text}'"
         raise BudgetError(msg)
-    return tuple(dict.fromkeys(widths))
+    return tuple(dict.fromkeys(numbers))
 
 
 def parse_fixed(texts: Sequence[str] | None) -> dict[str, Precision]:

@@ -31,6 +31,9 @@ def _tuple(value: object) -> object:
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_tuple)]
 Widths = Annotated[tuple[PositiveInt, ...], BeforeValidator(_tuple), Field(min_length=1)]
+Seeds = Annotated[
+    tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_tuple), Field(min_length=1)
+]
 Scalar = str | int | float | bool
 
 
@@ -43,12 +46,14 @@ class Job(BaseModel):
         set: values of the accelerator to change, by path.
         method: one method or several, to be compared.
         budget: limits by quantity, such as ``latency: 0.5x``.
-        settings: settings of the method by name, such as ``score: enbg``.
+        settings: settings of the method by name, such as ``quantizer: power_of_two``; those of one
+            of several methods under its name, ``dq: {quantizer: power_of_two}``.
         training: settings of training by name, such as ``learning_rate: 0.05``.
         weights: a float checkpoint to start from: safetensors, a torch state dict, or a run.
         data: a data set; None is the one that the workload names.
         epochs: passes over the training data of either network.
         seed: of everything random.
+        seeds: several, for a run of each method with each.
         device: torch device.
         threads: CPU threads.
         reference: what relative limits refer to.
@@ -72,6 +77,7 @@ class Job(BaseModel):
     data: str | None = None
     epochs: PositiveInt | None = None
     seed: int = Field(default=0, ge=0)
+    seeds: Seeds | None = None
     device: str = "cpu"
     threads: PositiveInt = 1
     reference: str = "8/8"
@@ -117,9 +123,18 @@ class Job(BaseModel):
         return with_settings(Recipe(), self.training, "training")
 
     def load_method(self, name: str) -> Method:
-        """One of the methods, with its settings."""
+        """One of the methods, with its settings.
+
+        Raises:
+            SpecError: a setting does not exist or does not fit.
+        """
         method: Method = registry.resolve("method", name)
-        return with_settings(method, self.settings, "settings")
+        shared = {key: value for key, value in self.settings.items() if key not in self.method}
+        own = self.settings.get(name, {})
+        if not isinstance(own, Mapping):
+            rule = "must be settings by name"
+            raise SpecError("settings", [Problem(name, rule, repr(own))])
+        return with_settings(method, shared | dict(own), "settings")
 
 
 def with_settings(value: Settings, settings: Mapping[str, Any], where: str) -> Settings:

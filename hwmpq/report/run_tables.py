@@ -131,16 +131,38 @@ def run_names(runs: Sequence[Run]) -> tuple[str, ...]:
     return tuple(names)
 
 
+def method_titles(runs: Sequence[Run]) -> tuple[str, ...]:
+    """Method of each run, with the settings in which runs of the same method differ.
+
+    An ablation is always named: by its name alone it would pass for the method.
+    """
+    settings = [run.manifest.settings for run in runs]
+    titles = []
+    for run, own in zip(runs, settings, strict=True):
+        method = run.manifest.method
+        same = [
+            s for s, other in zip(settings, runs, strict=True) if other.manifest.method == method
+        ]
+        stated = [
+            f"{name.removeprefix('method.').removeprefix('recipe.')} {value}"
+            for name, value in own.items()
+            if any(other.get(name) != value for other in same)
+            or (name == "ablation" and value != "None")
+        ]
+        titles.append(f"{method} ({', '.join(stated)})" if stated else method)
+    return tuple(titles)
+
+
 def comparison_frame(runs: Sequence[Run]) -> pd.DataFrame:
     """One row a run: what was asked and the headline results."""
     rows = []
-    for name, run in zip(run_names(runs), runs, strict=True):
+    for name, method, run in zip(run_names(runs), method_titles(runs), runs, strict=True):
         manifest = run.manifest
         row: dict[str, object] = {
             "run": name,
             "workload": manifest.workload,
             "accelerator": manifest.accelerator,
-            "method": manifest.method,
+            "method": method,
             "budgets": ", ".join(f"{k} {v}" for k, v in manifest.budgets.items()),
             "seed": manifest.seed,
         }
@@ -174,6 +196,8 @@ def _result_row(run: Run) -> dict[str, object]:
 
 def spread_frame(comparison: pd.DataFrame) -> pd.DataFrame:
     """One row a set of runs that differ only in their seed: mean and sample deviation.
+
+    The method's column tells settings and ablations apart.
 
     Args:
         comparison: as `comparison_frame` gives.

@@ -121,6 +121,9 @@ def _headlines(run: Run) -> Iterator[Text]:
         f"{change} against the float baseline ({percent(results.float_test_accuracy)})",
         style="bold",
     )
+    rounds = [record.note for record in run.history.rounds[-1:] if record.note]
+    for remark in (*rounds, *results.allocation.notes):
+        yield Text(remark, style="dim")
 
 
 def evaluation_summary(

@@ -149,6 +149,8 @@ def make_run(
     accuracy: float = 0.9625,
     epochs_per_round: int = 2,
     unpriced: tuple[str, ...] = (),
+    settings: Mapping[str, str] | None = None,
+    note: str = "",
 ) -> Run:
     files = RunFolder(folder)
     costs = make_costs(names)
@@ -176,6 +178,7 @@ def make_run(
                 totals=make_totals(costs, bits),
                 sensitivity_file=files.write_sensitivity(turn, table),
                 seconds_allocating=0.25,
+                note=note,
             )
         )
     count = (rounds + 2) * epochs_per_round
@@ -218,7 +221,7 @@ def make_run(
         device="cpu",
         threads=1,
         epochs=count,
-        settings={"learning_rate": "0.1"},
+        settings=settings or {"recipe.learning_rate": "0.1"},
         budgets={"latency": "0.9x"},
         reference=REFERENCE,
         candidates=CHOICES,

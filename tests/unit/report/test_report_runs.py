@@ -74,3 +74,20 @@ def test_comparison_and_spread_over_seeds(build_run: Callable[..., Run]) -> None
     texts = {cell.text for row in printed.rows for cell in row}
     assert "96.00 % ± 1.41 %" in texts
     assert "90.00 %" in texts
+
+
+def test_runs_with_other_settings_are_no_repeats_of_each_other(build_run) -> None:
+    def settings(rate: str, ablation: str) -> dict[str, str]:
+        return {"recipe.learning_rate": rate, "ablation": ablation, "method.interval": "2"}
+
+    runs = [
+        build_run("a", seed=0, settings=settings("0.1", "None")),
+        build_run("b", seed=1, settings=settings("0.1", "None")),
+        build_run("c", seed=0, settings=settings("0.1", "reversed")),
+        build_run("d", seed=0, settings=settings("0.1", "random"), method="dq"),
+        build_run("e", seed=0, settings=settings("0.2", "None"), method="uniform"),
+    ]
+    named = ["bmpq (ablation None)", "bmpq (ablation reversed)", "dq (ablation random)", "uniform"]
+    spread = spread_frame(comparison_frame(runs))
+    assert spread["method"].tolist() == named
+    assert spread["runs"].tolist() == [2, 1, 1, 1]
