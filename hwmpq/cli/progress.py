@@ -1,4 +1,4 @@
-"""Progress of long work as bars with time left, on standard error."""
+"""Progress of the command line's long work: what budgets can ask for, then bars."""
 
 from __future__ import annotations
 
@@ -6,19 +6,9 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-
 from hwmpq.allocate.interval import Interval
 from hwmpq.cli.output import show
+from hwmpq.codesign.bars import Bars
 from hwmpq.precision import Precision
 from hwmpq.report.text import interval_table
 
@@ -28,21 +18,10 @@ class ProgressBars:
 
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
-        self._bars = Progress(
-            TextColumn("{task.description:<22}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(compact=True),
-            TextColumn("{task.fields[remark]}"),
-            console=Console(stderr=True),
-            disable=quiet,
-        )
-        self._tasks: dict[str, TaskID] = {}
+        self._bars = Bars(quiet=quiet)
 
     def __enter__(self) -> Self:
-        self._bars.start()
+        self._bars.__enter__()
         return self
 
     def __exit__(
@@ -51,7 +30,7 @@ class ProgressBars:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._bars.stop()
+        self._bars.__exit__(kind, error, trace)
 
     def budgets(
         self, intervals: Sequence[Interval], limits: Mapping[str, float], reference: Precision
@@ -62,12 +41,8 @@ class ProgressBars:
 
     def start(self, phase: str, total: int, done: int = 0) -> None:
         """A phase of ``total`` steps begins, ``done`` of them finished earlier."""
-        self._tasks[phase] = self._bars.add_task(phase, total=total, completed=done, remark="")
+        self._bars.start(phase, total, done)
 
     def advance(self, phase: str, remark: str = "") -> None:
         """One step of a phase is finished; an empty remark leaves the last one standing."""
-        task = self._tasks[phase]
-        if remark:
-            self._bars.update(task, advance=1, remark=remark)
-        else:
-            self._bars.update(task, advance=1)
+        self._bars.advance(phase, remark)

@@ -132,8 +132,8 @@ class Job(BaseModel):
         shared = {key: value for key, value in self.settings.items() if key not in self.method}
         own = self.settings.get(name, {})
         if not isinstance(own, Mapping):
-            rule = "must be settings by name"
-            raise SpecError("settings", [Problem(name, rule, repr(own))])
+            problem = Problem(name, "must be settings by name", repr(own))
+            raise SpecError("settings", [problem])  # noqa: EM101
         return with_settings(method, shared | dict(own), "settings")
 
 

@@ -15,12 +15,13 @@ from hwmpq.accelerator.spec import Accelerator
 from hwmpq.allocate.budget import REFERENCE, Budget
 from hwmpq.allocate.ties import Tie
 from hwmpq.codesign.ablate import Ablation
+from hwmpq.codesign.bars import listening
 from hwmpq.codesign.checkpoint import Checkpoint
 from hwmpq.codesign.folder import MANIFEST, Run, open_run_folder
 from hwmpq.codesign.loop import co_optimise
 from hwmpq.codesign.outcome import conclude
 from hwmpq.codesign.plan import described, make_plan
-from hwmpq.codesign.progress import Listener, Silent
+from hwmpq.codesign.progress import Listener
 from hwmpq.codesign.stage import Setting, train_float
 from hwmpq.codesign.train import Recipe, TrainingStep, cross_entropy_step
 from hwmpq.data.base import Data
@@ -49,7 +50,7 @@ def optimize(
     groups: Sequence[Tie | Sequence[str]] | None = None,
     resume: bool = False,
     overwrite: bool = False,
-    progress: Listener | None = None,
+    progress: Listener | bool | None = None,
     ablation: Ablation | None = None,
     recipe: Recipe | None = None,
     training_step: TrainingStep | None = None,
@@ -79,7 +80,8 @@ def optimize(
         groups: layers that share bits; by default those that read the same tensor.
         resume: go on with an unfinished run of the same settings; a finished one is read back.
         overwrite: replace a run that lies in the directory.
-        progress: is told of phases and steps.
+        progress: is told of phases and steps; True is bars with the time left on standard error,
+            False is silence, and None is bars if that is a terminal or a notebook.
         ablation: allocate by reversed or random scores under the same budget.
         recipe: how both networks are trained.
         training_step: loss of a batch, for networks that are no plain classifiers.
@@ -111,10 +113,7 @@ def optimize(
         groups=groups,
         weights=None if weights is None else Path(weights),
     )
-    listener = progress or Silent()
     question = plan.question
-    listener.budgets(question.intervals(), question.limits(), reference)
-    question.require_feasible()
     settings = described("method", chosen) | described("recipe", recipe)
     manifest = plan.manifest(
         method=chosen.name,
@@ -124,36 +123,39 @@ def optimize(
         threads=threads,
         command=command,
     )
-    folder = open_run_folder(
-        out,
-        manifest,
-        resume=resume,
-        overwrite=overwrite,
-        needed_bytes=_needed_bytes(plan.model),
-    )
-    if folder.complete:
-        return Run.load(folder.root)
-    checkpoint = Checkpoint()
-    if folder.checkpoint_file.is_file():
-        checkpoint = Checkpoint.load(folder.checkpoint_file)
-    else:
-        folder.write(MANIFEST, manifest)
-        folder.write_accelerator(question.accelerator)
-        folder.write_costs(question.costs)
-    setting = Setting(
-        plan=plan,
-        method=chosen,
-        recipe=recipe,
-        training_step=training_step or cross_entropy_step,
-        folder=folder,
-        listener=listener,
-        device=device,
-        ablation=ablation,
-        float_epochs=recipe.epochs if weights is None else 0,
-    )
-    with _torch_settings(threads, device):
-        checkpoint = train_float(setting, checkpoint)
-        return conclude(setting, *co_optimise(setting, checkpoint))
+    with listening(progress) as listener:
+        listener.budgets(question.intervals(), question.limits(), reference)
+        question.require_feasible()
+        folder = open_run_folder(
+            out,
+            manifest,
+            resume=resume,
+            overwrite=overwrite,
+            needed_bytes=_needed_bytes(plan.model),
+        )
+        if folder.complete:
+            return Run.load(folder.root)
+        checkpoint = Checkpoint()
+        if folder.checkpoint_file.is_file():
+            checkpoint = Checkpoint.load(folder.checkpoint_file)
+        else:
+            folder.write(MANIFEST, manifest)
+            folder.write_accelerator(question.accelerator)
+            folder.write_costs(question.costs)
+        setting = Setting(
+            plan=plan,
+            method=chosen,
+            recipe=recipe,
+            training_step=training_step or cross_entropy_step,
+            folder=folder,
+            listener=listener,
+            device=device,
+            ablation=ablation,
+            float_epochs=recipe.epochs if weights is None else 0,
+        )
+        with _torch_settings(threads, device):
+            checkpoint = train_float(setting, checkpoint)
+            return conclude(setting, *co_optimise(setting, checkpoint))
 
 
 def _require_device(device: str) -> None:

@@ -146,8 +146,7 @@ def method_titles(runs: Sequence[Run]) -> tuple[str, ...]:
         stated = [
             f"{name.removeprefix('method.').removeprefix('recipe.')} {value}"
             for name, value in own.items()
-            if any(other.get(name) != value for other in same)
-            or (name == "ablation" and value != "None")
+            if (value != "None" if name == "ablation" else any(o.get(name) != value for o in same))
         ]
         titles.append(f"{method} ({', '.join(stated)})" if stated else method)
     return tuple(titles)

@@ -189,6 +189,18 @@ def test_dq_without_penalty_overshoots_its_budget(search):
     assert mean_bits(session) > 4
 
 
+def test_dq_of_powers_of_two_meets_its_budget_and_overshoots_without_penalty(search):
+    session, accuracy = dq(search, quantizer="power_of_two")
+    assert mean_bits(session) <= 2.2
+    assert accuracy > 0.9
+    for name, precision in session.model.assignment.items():
+        weight = session.model.layer(name).module.weight.detach()
+        assert weight.unique().numel() <= 2**precision.weight_bits
+        assert torch.equal(weight.abs().log2(), weight.abs().log2().round())
+    free, _ = dq(search, quantizer="power_of_two", penalty_weight=0.0)
+    assert mean_bits(free) > 3
+
+
 @pytest.fixture(scope="module")
 def tiny():
     """Sixty samples and a network that trains in no time; budgets do not care for accuracy."""
@@ -205,8 +217,8 @@ def tiny():
 
 @pytest.mark.parametrize(
     "method",
-    [DQ(), BSQ(), BSQ(activation_bits=None), LIMPQ()],
-    ids=["dq", "bsq", "bsq-all", "limpq"],
+    [DQ(), DQ(quantizer="power_of_two"), BSQ(), BSQ(activation_bits=None), LIMPQ()],
+    ids=["dq", "dq-powers", "bsq", "bsq-all", "limpq"],
 )
 def test_twenty_of_twenty_random_budgets_are_met(method, tiny, tmp_path):
     model, data = tiny

@@ -28,6 +28,7 @@ BUDGET = Budget(latency="0.8x", weight_memory="0.75x")
 METHODS = {
     "bsq": BSQ(),
     "dq": DQ(),
+    "dq-powers": DQ(quantizer="power_of_two"),
     "hawq": HAWQ(),
     "limpq": LIMPQ(search=2),
     "uniform": Uniform(),
@@ -94,7 +95,7 @@ def test_saved_network_has_the_bits_and_scores_the_reported_accuracy(finished):
 # 19 steps an epoch: in the quantised network's second epoch, and in its last.
 @pytest.mark.parametrize("step", [19 * 6 + 5, 19 * 9 + 5])
 def test_a_stopped_run_resumes_to_the_identical_result(finished, tmp_path, step, stop_at):
-    method = finished.manifest.method
+    method = finished.folder.name
     with pytest.raises(stop_at.StoppedError):
         run(tmp_path / "run", method, progress=stop_at(step))
     resumed = run(tmp_path / "run", method, resume=True)

@@ -14,8 +14,11 @@ from hwmpq.errors import TrainingError, UnsupportedError
 from hwmpq.methods.base import Task
 from hwmpq.methods.dq import DQ
 from hwmpq.precision import Precision, precisions
+from hwmpq.quant.learned_powers import LearnedPowers
+from hwmpq.quant.learned_uniform import LearnedUniform
 
 PINNED = Precision(8, 8)
+LN2 = torch.log(torch.tensor(2.0))
 
 
 def network():
@@ -81,9 +84,17 @@ def test_an_unknown_parametrisation_is_refused():
         DQ(parametrization="range_step")
 
 
+def test_an_unknown_quantiser_and_free_ends_are_refused():
+    with pytest.raises(UnsupportedError, match="dq quantises by uniform, power_of_two, but the"):
+        DQ(quantizer="logarithmic")
+    with pytest.raises(UnsupportedError, match="needs quantizer='uniform'"):
+        DQ(quantizer="power_of_two", power_of_two_step=False)
+
+
+@pytest.mark.parametrize("quantizer", ["uniform", "power_of_two"])
 @pytest.mark.parametrize("parametrization", ["step_range", "bits_step", "bits_range"])
-def test_learning_starts_at_four_bits_and_pins_stay(session, data, parametrization):
-    found = session(parametrization=parametrization)
+def test_learning_starts_at_four_bits_and_pins_stay(session, data, parametrization, quantizer):
+    found = session(parametrization=parametrization, quantizer=quantizer)
     found.model.module(batch(data)[0])
     assert found.model.assignment == {"1": PINNED, "3": Precision(4, 4), "5": PINNED}
 
@@ -103,6 +114,46 @@ def test_penalty_is_by_the_cost_of_the_learned_bits(session, data):
     assert float(weight.learned_range.grad) == pytest.approx(float(by_range), rel=1e-5)
     assert float(weight.learned_step.grad) < 0
     assert found.model.layer("1").weight.learned_range.grad is None
+
+
+def test_powers_of_two_are_learned_where_nothing_is_pinned(session, data):
+    found = session(quantizer="power_of_two")
+    found.model.module(batch(data)[0])
+    free = found.model.layer("3")
+    assert isinstance(free.weight, LearnedPowers)
+    assert (free.weight.signed, free.weight.zero) == (True, False)
+    assert (free.activation.signed, free.activation.zero) == (False, True)
+    for name in ("1", "5"):
+        pinned = found.model.layer(name)
+        assert isinstance(pinned.weight, LearnedUniform)
+        assert isinstance(pinned.activation, LearnedUniform)
+
+
+def test_penalty_reaches_the_ends_of_power_of_two_grids(session, data):
+    found = session("0.3x", penalty_weight=10.0, quantizer="power_of_two")
+    cross_entropy_step(found.model.module, batch(data))
+    penalty = found.loss_penalty()
+    # Bits are priced alike, whatever they encode.
+    spent = (1184 * 8 + 256 * 4) / (0.3 * 1440 * 8)
+    assert float(penalty.detach()) == pytest.approx(10 * (spent - 1) ** 2)
+    penalty.backward()
+    weight = found.model.layer("3").weight
+    smallest, largest = (float(end.detach()) for end in weight.grid_parameters())
+    octaves = torch.log2(torch.tensor(largest / smallest))
+    # d bits = d octaves / ((octaves + 1) ln 2), d octaves = d largest / (largest ln 2).
+    slope = 10 * 2 * (spent - 1) * 256 / (0.3 * 1440 * 8) / ((octaves + 1) * LN2**2)
+    assert float(weight.learned_range.grad) == pytest.approx(float(slope / largest), rel=1e-5)
+    assert float(weight.learned_step.grad) == pytest.approx(float(-slope / smallest), rel=1e-5)
+
+
+def test_the_answer_says_what_the_costs_of_power_of_two_codes_are(session, plans, data):
+    for quantizer, count in (("uniform", 0), ("power_of_two", 1)):
+        found = session(quantizer=quantizer)
+        found.model.module(batch(data)[0])
+        question = plans["1.0x"].question
+        problem = question.problem(found.sensitivity(question.candidates))
+        notes = found.allocator(0).solve(problem).notes
+        assert len([note for note in notes if "stand in for shifts" in note]) == count
 
 
 def test_within_its_budget_the_penalty_is_zero(session, data):

@@ -87,7 +87,7 @@ def test_runs_with_other_settings_are_no_repeats_of_each_other(build_run) -> Non
         build_run("d", seed=0, settings=settings("0.1", "random"), method="dq"),
         build_run("e", seed=0, settings=settings("0.2", "None"), method="uniform"),
     ]
-    named = ["bmpq (ablation None)", "bmpq (ablation reversed)", "dq (ablation random)", "uniform"]
+    named = ["bmpq", "bmpq (ablation reversed)", "dq (ablation random)", "uniform"]
     spread = spread_frame(comparison_frame(runs))
     assert spread["method"].tolist() == named
     assert spread["runs"].tolist() == [2, 1, 1, 1]
