@@ -146,17 +146,20 @@ def train_epoch(task: EpochTask) -> float:
         for group in task.optimizer.param_groups:
             group["lr"] = rate
         task.optimizer.zero_grad(set_to_none=True)
-        loss_value = 0.0
+        # Losses of the passes, then the gradient's norm and the last loss without penalty.
+        seen: list[Tensor] = []
         for _ in task.hooks.passes():
             loss = task.training_step(task.model, batch)
             penalty = task.hooks.loss_penalty()
             whole = loss if penalty is None else loss + penalty
-            _require_finite(whole, task, step, rate)
             whole.backward()  # type: ignore[no-untyped-call]
-            loss_value = float(loss.detach())
+            seen.append(whole.detach())
         task.hooks.before_step()
-        norm = nn.utils.clip_grad_norm_(parameters, recipe.gradient_clip)
-        _require_finite(norm, task, step, rate)
+        seen.append(nn.utils.clip_grad_norm_(parameters, recipe.gradient_clip))
+        seen.append(loss.detach())
+        # Read together: each reading makes the host wait for the device.
+        *checked, loss_value = torch.stack(seen).tolist()
+        _require_finite(checked, task, step, rate)
         task.optimizer.step()
         task.hooks.after_step()
         task.on_step()
@@ -164,14 +167,15 @@ def train_epoch(task: EpochTask) -> float:
     return total / len(task.part)
 
 
-def _require_finite(value: Tensor, task: EpochTask, step: int, rate: float) -> None:
-    if not bool(torch.isfinite(value)):
-        msg = (
-            f"training of {task.what} diverged in epoch {task.epoch + 1}, step {step + 1}: "
-            f"loss or gradient became {value.item()} at a learning rate of {rate:.3g}. Lower the "
-            "learning rate, widen the candidates, or check the data and the training step"
-        )
-        raise TrainingError(msg)
+def _require_finite(values: list[float], task: EpochTask, step: int, rate: float) -> None:
+    for value in values:
+        if not math.isfinite(value):
+            msg = (
+                f"training of {task.what} diverged in epoch {task.epoch + 1}, step {step + 1}: "
+                f"loss or gradient became {value} at a learning rate of {rate:.3g}. Lower the "
+                "learning rate, widen the candidates, or check the data and the training step"
+            )
+            raise TrainingError(msg)
 
 
 @torch.no_grad()

@@ -102,6 +102,7 @@ class LsqQuantizer(FakeQuantizer):
         super().__init__(bits, signed=signed)
         self.per_sample = per_sample
         self.start = start
+        self._begun: set[int] = set()
         # Zero stands for a step that has not been started.
         self.steps = nn.ParameterDict(
             {str(width): nn.Parameter(torch.zeros(())) for width in self.widths}
@@ -128,8 +129,11 @@ class LsqQuantizer(FakeQuantizer):
     def _started(self, values: Tensor) -> nn.Parameter:
         step = self.learned(self.bits)
         with torch.no_grad():
-            if float(step) == 0:
-                step.copy_(self.start(values, self.codes_at(self.bits)))
+            # Asked once a width: reading a number would make every pass wait for the device.
+            if self.bits not in self._begun:
+                if float(step) == 0:
+                    step.copy_(self.start(values, self.codes_at(self.bits)))
+                self._begun.add(self.bits)
             # The optimiser may have carried the step to zero or below.
             step.clamp_(min=SMALLEST_STEP)
         return step
@@ -145,3 +149,9 @@ class LsqQuantizer(FakeQuantizer):
         codes = self.codes_at(self.bits)
         elements = values[0].numel() if self.per_sample else values.numel()
         return learned_step(values, step, codes, step_gradient_scale(elements, codes))
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Tensor], prefix: str, *arguments: object
+    ) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
+        self._begun.clear()

@@ -67,6 +67,7 @@ class PactQuantizer(FakeQuantizer):
         super().__init__(bits, signed=signed)
         # Zero stands for a level that has not been started.
         self.clip = nn.Parameter(torch.zeros(()))
+        self._begun = False
 
     def codes_at(self, bits: int) -> Codes:
         """Unsigned codes, or symmetric ones for a signed tensor."""
@@ -74,8 +75,11 @@ class PactQuantizer(FakeQuantizer):
 
     def _started(self, values: Tensor) -> nn.Parameter:
         with torch.no_grad():
-            if float(self.clip) == 0:
-                self.clip.copy_(values.abs().amax())
+            # Asked once: reading a number would make every pass wait for the device.
+            if not self._begun:
+                if float(self.clip) == 0:
+                    self.clip.copy_(values.abs().amax())
+                self._begun = True
             self.clip.clamp_(min=SMALLEST_CLIP)
         return self.clip
 
@@ -86,3 +90,9 @@ class PactQuantizer(FakeQuantizer):
     def quantize(self, values: Tensor) -> Tensor:
         """Clip and quantise; gradients go to the tensor and to the clipping level."""
         return learned_clip(values, self._started(values), self.codes_at(self.bits))
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Tensor], prefix: str, *arguments: object
+    ) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
+        self._begun = False
