@@ -15,7 +15,6 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 
-from hwmpq.data.base import Batch
 from hwmpq.methods.base import Phase, Schedule, Session, Task, require_epochs
 from hwmpq.methods.fine_tuning import FineTuning
 from hwmpq.precision import Assignment, Precision
@@ -67,21 +66,18 @@ class LIMPQ:
         batch = next(islice(task.data.train.batches(64, generator=generator), 1))
         device = next(model.parameters()).device
         joint.start_steps((batch[0].to(device), batch[1].to(device)))
-        return LIMPQSession(self, task, joint, untouched, batch)
+        return LIMPQSession(self, task, joint, untouched)
 
 
 class LIMPQSession(Session):
     """Trains all widths at once."""
 
-    def __init__(
-        self, method: LIMPQ, task: Task, joint: JointSteps, untouched: nn.Module, batch: Batch
-    ) -> None:
+    def __init__(self, method: LIMPQ, task: Task, joint: JointSteps, untouched: nn.Module) -> None:
         super().__init__(joint.model)
         self.method = method
         self.task = task
         self.joint = joint
         self.untouched = untouched
-        self.batch = batch
         self.first_steps = joint.steps()
 
     def begin_epoch(self, phase: Phase) -> None:
@@ -104,7 +100,7 @@ class LIMPQSession(Session):
     def sensitivity(self, precisions: Sequence[Precision]) -> SensitivityTable:
         """Learned steps."""
         options = StepOptions(alpha=self.method.alpha, indicator=self.method.indicator)
-        return table_from_steps(self.joint, self.batch, precisions, options)
+        return table_from_steps(self.joint, precisions, options)
 
     def note(self, assignment: Assignment) -> str:
         """How far the steps have moved from where they started."""

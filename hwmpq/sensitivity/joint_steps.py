@@ -43,8 +43,9 @@ class StepOptions:
     Attributes:
         alpha: factor of the weights' part.
         indicator: ``step`` is the paper's. It changes when a branch is rescaled in a way that
-            leaves the function alone. ``relative`` divides it by the root mean square of the
-            tensor, which cures that but knows no layer from another until steps have moved far.
+            leaves the function alone. ``relative`` divides it by the root mean square that the
+            tensor had before the steps were trained, which cures that; what it has afterwards
+            has grown with the step and would hide what was learned.
             ``gradient`` multiplies it by the gradient at the quantised tensor, root mean square
             over elements and mean over training: what one step costs, to first order.
     """
@@ -91,6 +92,7 @@ class JointSteps:
         self.random = random.Random(seed)
         self._pulls: dict[tuple[str, str], float] = {}
         self._passes = 0
+        self.first_scales: Mapping[tuple[str, str], float] = {}
         for name, layer in self.searched.items():
             layer.weight.observer = self._observer(name, "weights")
             layer.activation.observer = self._observer(name, "activations")
@@ -176,6 +178,7 @@ class JointSteps:
             for level in range(self.levels):
                 self.set_level(level)
                 self.model.module(batch[0])
+        self.first_scales = self.scales(batch)
 
     def steps(self) -> dict[tuple[str, str, int], float]:
         """Steps by layer, ``weights`` or ``activations``, and width."""
@@ -234,7 +237,6 @@ def without_outliers(steps: Sequence[float]) -> list[float]:
 
 def table_from_steps(
     joint: JointSteps,
-    batch: Batch,
     precisions: Sequence[Precision],
     options: StepOptions,
 ) -> SensitivityTable:
@@ -242,11 +244,10 @@ def table_from_steps(
 
     Args:
         joint: the trained steps.
-        batch: inputs whose scale relative indicators are measured on.
         precisions: the columns.
         options: which indicator.
     """
-    steps, factors = joint.steps(), _factors(joint, batch, options.indicator)
+    steps, factors = joint.steps(), _factors(joint, options.indicator)
     names: list[str] = []
     rows: list[list[float]] = []
     for name, layer in joint.searched.items():
@@ -277,12 +278,9 @@ def table_from_steps(
     )
 
 
-def _factors(
-    joint: JointSteps, batch: Batch, indicator: Indicator
-) -> Mapping[tuple[str, str], float]:
+def _factors(joint: JointSteps, indicator: Indicator) -> Mapping[tuple[str, str], float]:
     if indicator == "gradient":
         return joint.pulls()
-    scales = joint.scales(batch)
     if indicator == "relative":
-        return {key: 1 / max(scale, TINY_STEP) for key, scale in scales.items()}
-    return dict.fromkeys(scales, 1.0)
+        return {key: 1 / max(scale, TINY_STEP) for key, scale in joint.first_scales.items()}
+    return dict.fromkeys(joint.pulls(), 1.0)

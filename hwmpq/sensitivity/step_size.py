@@ -64,7 +64,7 @@ class StepSize:
             first = next(self._drawn(data, device))
             joint.start_steps(first)
             self._train(network, joint, self._drawn(data, device))
-            return table_from_steps(joint, first, precisions, self.options)
+            return table_from_steps(joint, precisions, self.options)
 
     def _drawn(self, data: Any, device: torch.device) -> Iterator[Batch]:
         """As many mini-batches as wanted, from the start again where the data end."""

@@ -130,6 +130,10 @@ INVARIANT = {
     "hessian_trace": HessianTrace(),
     "output_sqnr": OutputSqnr(),
     "step_size": StepSize(),
+    "step_size, relative": StepSize(options=StepOptions(indicator="relative")),
+    "step_size, relative, learned fast": StepSize(
+        options=StepOptions(indicator="relative"), learning_rate=0.05
+    ),
 }
 
 

@@ -125,7 +125,7 @@ def test_state_goes_through(joint, batch):
 
 def test_published_objective_adds_activation_step_and_alpha_times_weight_step(joint, batch):
     options = StepOptions(alpha=3.0, indicator="step")
-    table = table_from_steps(joint, batch, CANDIDATES, options)
+    table = table_from_steps(joint, CANDIDATES, options)
     steps = joint.steps()
     assert table.layers == ("second", "third")
     expected = steps["second", "activations", 8] + 3 * steps["second", "weights", 2]
@@ -133,14 +133,18 @@ def test_published_objective_adds_activation_step_and_alpha_times_weight_step(jo
 
 
 def test_relative_and_gradient_indicators_scale_the_step(joint, batch):
+    scales = joint.scales(batch)
     passes(joint, batch, steps=2)
-    steps, pulls, scales = joint.steps(), joint.pulls(), joint.scales(batch)
+    # Weights grow with training; what they are compared with stays.
+    with torch.no_grad():
+        joint.model.layers["third"].shadow.mul_(3)
+    steps, pulls = joint.steps(), joint.pulls()
     for indicator, factors in (
         ("relative", {key: 1 / scale for key, scale in scales.items()}),
         ("gradient", pulls),
     ):
         options = StepOptions(alpha=2.0, indicator=indicator)
-        table = table_from_steps(joint, batch, CANDIDATES, options)
+        table = table_from_steps(joint, CANDIDATES, options)
         expected = (
             steps["third", "activations", 2] * factors["third", "activations"]
             + 2 * steps["third", "weights", 4] * factors["third", "weights"]
