@@ -218,6 +218,37 @@ def test_methods_are_run_and_compared_in_one_command(cli, tmp_path: Path) -> Non
     assert (tmp_path / "both" / "runs.csv").is_file()
 
 
+def test_seeds_are_run_and_their_spread_is_reported(cli, tmp_path: Path) -> None:
+    outcome = cli(
+        *("optimize", "resnet8-digits", "-a", "bitfusion-edge", "-m", "uniform", "--epochs", "2"),
+        *("--latency", "0.5x", "--seeds", "0,1", "-o", tmp_path / "both"),
+    )
+    assert outcome.code == 0, outcome.err
+    seeds = [read(tmp_path / "both" / f"seed-{n}" / "manifest.json")["seed"] for n in (0, 1)]
+    assert seeds == [0, 1]
+    page = (tmp_path / "both" / "report.md").read_text(encoding="utf-8")
+    (row,) = (line for line in page.splitlines() if line.startswith("| uniform | 2 | 2 |"))
+    assert "±" in row
+
+
+def test_a_job_of_power_of_two_grids_says_what_its_costs_are(cli, tmp_path: Path) -> None:
+    file, run = tmp_path / "job.yaml", tmp_path / "run"
+    text = JOB.format(rate=0.1).replace("method: bmpq", "method: dq")
+    file.write_text(text + "settings: {quantizer: power_of_two}\n")
+    outcome = cli("optimize", file, "-o", run)
+    assert outcome.code == 0, outcome.err
+    (note,) = read(run / "results.json")["allocation"]["notes"]
+    assert "stand in for shifts" in note
+    for text in (outcome.out, *((run / f"report.{kind}").read_text() for kind in ("html", "md"))):
+        assert "stand in for shifts" in " ".join(text.split())
+    results = read(run / "results.json")
+    assert (
+        results["totals"]["latency_cycles"] <= 0.4 * results["reference_totals"]["latency_cycles"]
+    )
+    for layer, bits in results["assignment"].items():
+        assert results["codes_per_layer"][layer] <= 2 ** bits["weight_bits"]
+
+
 def test_ablations_are_named_in_the_manifest(cli, tmp_path: Path) -> None:
     outcome = cli(
         *("optimize", "resnet8-digits", "-a", "bitfusion-edge", "-m", "bmpq", "--epochs", "4"),
