@@ -42,17 +42,13 @@ class _Trial:
 def _trials(job: Job, base: Path) -> tuple[_Trial, ...]:
     """A run of each method with each seed, in folders of their own if there are several."""
     seeds = job.seeds or (job.seed,)
-    return tuple(
-        _Trial(
-            method,
-            seed,
-            base
-            / (method if len(job.method) > 1 else "")
-            / (f"seed-{seed}" if len(seeds) > 1 else ""),
-        )
-        for method in job.method
-        for seed in seeds
-    )
+    trials = []
+    for method in job.method:
+        for seed in seeds:
+            parts = [method] if len(job.method) > 1 else []
+            parts += [f"seed-{seed}"] if len(seeds) > 1 else []
+            trials.append(_Trial(method, seed, base / "-".join(parts)))
+    return tuple(trials)
 
 
 def _run(job: Job, trial: _Trial, *, resume: bool, overwrite: bool, quiet: bool) -> Run:

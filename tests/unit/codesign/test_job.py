@@ -44,10 +44,10 @@ def test_each_method_runs_with_each_seed_in_a_folder_of_its_own():
     base = Path("runs")
     found = [(t.method, t.seed, str(t.folder)) for t in _trials(job(seeds=[3, 4]), base)]
     assert found == [
-        ("dq", 3, "runs/dq/seed-3"),
-        ("dq", 4, "runs/dq/seed-4"),
-        ("bsq", 3, "runs/bsq/seed-3"),
-        ("bsq", 4, "runs/bsq/seed-4"),
+        ("dq", 3, "runs/dq-seed-3"),
+        ("dq", 4, "runs/dq-seed-4"),
+        ("bsq", 3, "runs/bsq-seed-3"),
+        ("bsq", 4, "runs/bsq-seed-4"),
     ]
     (single,) = _trials(job(method="dq", seed=7), base)
     assert (single.seed, single.folder) == (7, base)
