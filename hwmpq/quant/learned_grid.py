@@ -156,12 +156,13 @@ class LearnedGrid(FakeQuantizer, ABC):
     def fractional_bits(self) -> Tensor:
         """Width that the grid needs, with gradient, before it is rounded up.
 
-        A held width is a constant.
+        A held width is a constant. A width that is learned itself is at most the one in force,
+        which is the nearest.
         """
         if self.held:
             return next(self.parameters()).new_tensor(float(self.bits))
         if self.parametrization != "step_range":
-            found: Tensor = self.learned_bits
+            found = torch.minimum(self.learned_bits, self._width())
         else:
             found = self.bits_between(*self.grid_parameters())
         return found.clamp(min=self.least_bits)

@@ -54,6 +54,14 @@ def test_every_parametrisation_starts_on_the_same_grid(parametrization, signed):
     assert grid.bits == int(grid.needed_bits()) == 3
 
 
+def test_a_learned_width_asks_for_no_more_than_is_in_force():
+    grid = started(4, parametrization="bits_step")
+    for learned, fractional in ((4.3, 4.0), (3.7, 3.7)):
+        put(grid, bits=learned)
+        assert grid.bits == 4
+        assert float(grid.fractional_bits().detach()) == pytest.approx(fractional)
+
+
 def test_learning_changes_the_width_and_holding_keeps_it():
     grid = started(4)
     put(grid, step=0.0625, range=1.9)
