@@ -193,6 +193,8 @@ def _weights_hash(model: nn.Module) -> str:
 def described(prefix: str, value: Any) -> dict[str, str]:
     """A settings value's fields as text, nested ones with dots.
 
+    Fields that take no part in comparisons, such as who is told of the progress, are no settings.
+
     >>> from hwmpq.allocate.ilp import ILP
     >>> described("allocator", ILP(time_limit_s=5.0))["allocator.time_limit_s"]
     '5.0'
@@ -201,5 +203,6 @@ def described(prefix: str, value: Any) -> dict[str, str]:
         return {prefix: str(value)}
     found: dict[str, str] = {}
     for field in dataclasses.fields(value):
-        found |= described(f"{prefix}.{field.name}", getattr(value, field.name))
+        if field.compare:
+            found |= described(f"{prefix}.{field.name}", getattr(value, field.name))
     return found

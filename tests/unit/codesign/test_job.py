@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from hwmpq import registry
 from hwmpq.cli.optimize import _trials
 from hwmpq.codesign.job import Job, make_job
+from hwmpq.codesign.plan import described
 from hwmpq.errors import SpecError
 from hwmpq.methods.bsq import BSQ
 from hwmpq.methods.dq import DQ
@@ -52,6 +54,13 @@ def test_each_method_runs_with_each_seed_in_a_folder_of_its_own():
     (single,) = _trials(job(method="dq", seed=7), base)
     assert (single.seed, single.folder) == (7, base)
     assert [str(t.folder) for t in _trials(job(), base)] == ["runs/dq", "runs/bsq"]
+
+
+@pytest.mark.parametrize("method", sorted(registry.entries("method")))
+def test_what_a_manifest_says_of_a_method_is_the_same_in_every_process(method):
+    # An object's address would keep a stopped run from ever being resumed.
+    stated = described("method", registry.resolve("method", method))
+    assert not [text for text in stated.values() if " at 0x" in text]
 
 
 def test_negative_seeds_are_refused():
