@@ -13,7 +13,7 @@ import typer
 
 from hwmpq.cli import options
 from hwmpq.cli.output import note, print_json, show
-from hwmpq.cli.progress import ProgressBars
+from hwmpq.cli.progress import progress_bars
 from hwmpq.errors import BudgetError
 from hwmpq.precision import Precision
 from hwmpq.report.html import write_run_report
@@ -55,7 +55,7 @@ def _run(job: Job, trial: _Trial, *, resume: bool, overwrite: bool, quiet: bool)
     from hwmpq.codesign.run import optimize as optimise
 
     chosen = job.load_method(trial.method)
-    with ProgressBars(quiet=quiet) as bars:
+    with progress_bars(quiet=quiet) as bars:
         run = optimise(
             job.workload,
             job.data,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hwmpq import registry
 from hwmpq.allocate.question import Question
-from hwmpq.cli.progress import ProgressBars
+from hwmpq.cli.progress import progress_bars
 from hwmpq.sensitivity.base import SensitivityTable
 from hwmpq.sensitivity.measure import measure_metric, require_weights, table_file
 
@@ -36,7 +36,7 @@ def find_sensitivity(
     registry.resolve("metric", name_or_file)
     require_weights(name_or_file, weights, random_weights=random_weights)
     pins = question.fixed.values()
-    with ProgressBars(quiet=quiet) as bars:
+    with progress_bars(quiet=quiet) as bars:
         return measure_metric(
             name_or_file,
             question.workload,

@@ -60,7 +60,7 @@ def sweep(
 
     Example:  hwmpq sweep front.yaml --jobs 2 -o sweeps/front
     """
-    from hwmpq.cli.progress import ProgressBars
+    from hwmpq.cli.progress import progress_bars
     from hwmpq.sweep.run import plan_sweep, run_plan
 
     count = jobs or os.cpu_count() or 1
@@ -72,7 +72,7 @@ def sweep(
         _show_estimate(estimate(plan, workloads, executor.workers), as_json=as_json)
         return
     folder = out or _DEFAULT_FOLDER / recipe.stem
-    with ProgressBars(quiet=as_json) as bars, _way_on(recipe, folder):
+    with progress_bars(quiet=as_json) as bars, _way_on(recipe, folder):
         found = run_plan(
             plan,
             workloads,

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from types import TracebackType
-from typing import Final, Self, TextIO
+from typing import Final, Self, TextIO, TypeAlias
 
 from rich.console import Console
 from rich.progress import (
@@ -32,10 +32,20 @@ _LINES: Final = 10
 """Lines printed of each phase where bars cannot move."""
 
 
-class Bars:
-    """One bar per phase of a run; obeys `hwmpq.codesign.progress.Listener`."""
+BudgetListener: TypeAlias = Callable[[Sequence[Interval], Mapping[str, float], Precision], None]
+"""Is told what budgets could ask for and what they ask."""
 
-    def __init__(self, *, quiet: bool = False) -> None:
+
+class Bars:
+    """One bar per phase of a run; obeys `hwmpq.codesign.progress.Listener`.
+
+    Args:
+        quiet: draw nothing.
+        on_budgets: who is told of the budgets; nobody, since who asks in Python has stated them.
+    """
+
+    def __init__(self, *, quiet: bool = False, on_budgets: BudgetListener | None = None) -> None:
+        self._on_budgets = on_budgets
         self._bars = Progress(
             TextColumn("{task.description:<22}"),
             BarColumn(),
@@ -64,7 +74,9 @@ class Bars:
     def budgets(
         self, intervals: Sequence[Interval], limits: Mapping[str, float], reference: Precision
     ) -> None:
-        """Nothing: who asks in Python has stated them."""
+        """Pass them on."""
+        if self._on_budgets is not None:
+            self._on_budgets(intervals, limits, reference)
 
     def start(self, phase: str, total: int, done: int = 0) -> None:
         """A phase of ``total`` steps begins, ``done`` of them finished earlier."""

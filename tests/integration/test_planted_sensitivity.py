@@ -182,9 +182,8 @@ def solved_by_hand(costs: CostTable, table: SensitivityTable) -> float:
     return min(sums)
 
 
-@pytest.mark.slow
-def test_when_layers_change_places_half_way_the_policy_follows(tmp_path, digits):
-    epochs, steps_per_epoch = 16, 19
+def swapped_half_way(out, digits, *, epochs, hysteresis):
+    """A run by BMPQ whose branches change places in the middle of each training."""
     seen: dict[int, int] = {}
     networks = []
 
@@ -192,7 +191,7 @@ def test_when_layers_change_places_half_way_the_policy_follows(tmp_path, digits)
         if id(model) not in seen:
             networks.append(model)
         seen[id(model)] = seen.get(id(model), 0) + 1
-        swapped = seen[id(model)] > epochs // 2 * steps_per_epoch
+        swapped = seen[id(model)] > epochs // 2 * 19  # steps an epoch
         model.mix.copy_(torch.tensor([SMALL_EPS, 1.0] if swapped else [1.0, SMALL_EPS]))
         return cross_entropy_step(model, batch)
 
@@ -203,14 +202,33 @@ def test_when_layers_change_places_half_way_the_policy_follows(tmp_path, digits)
         "bitfusion-edge",
         method=BMPQ(warm_up=2, interval=2, narrow_bits=0),
         budget=BUDGET,
-        out=tmp_path / "run",
-        recipe=Recipe(epochs=epochs),
+        out=out,
+        recipe=Recipe(epochs=epochs, hysteresis=hysteresis),
         candidates=[LOW, HIGH],
         fixed={},
         reference=HIGH,
         training_step=step,
     )
     assert len(networks) == 2
+    return run
+
+
+@pytest.mark.slow
+def test_a_gain_below_the_hysteresis_leaves_bits_as_they_are(tmp_path, digits):
+    run = swapped_half_way(tmp_path / "run", digits, epochs=16, hysteresis=1.0)
+    assert run.results.assignment == policy(right=True)
+    kept = [record for record in run.history.rounds if not record.accepted]
+    assert kept
+    for record in kept:
+        # The solver's answer is on record, and so is what stays in force.
+        assert record.allocation.assignment != policy(right=True)
+        assert record.assignment == policy(right=True)
+        assert record.changed_layers == 0
+
+
+@pytest.mark.slow
+def test_when_layers_change_places_half_way_the_policy_follows(tmp_path, digits):
+    run = swapped_half_way(tmp_path / "run", digits, epochs=16, hysteresis=0.02)
     first, last = run.history.rounds[0], run.history.rounds[-1]
     assert first.assignment == policy(right=True)
     assert run.results.assignment == last.assignment == policy(right=False)

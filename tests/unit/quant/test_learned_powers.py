@@ -96,6 +96,13 @@ def test_a_width_holds_no_more_codes_wherever_learning_went(bits, signed, zero, 
         assert grid(values).unique().numel() <= 2**bits
 
 
+def test_ends_that_rounding_moved_apart_are_brought_back():
+    grid = started(3, values=torch.tensor([1.0]), learn=False)
+    # Three octaves apart, but halves round to even: to 4 and a quarter, four octaves apart.
+    put(grid, step=2.0**-1.5, range=2.0**1.5)
+    assert grid(normal(4000, 3.0)).abs().unique().tolist() == [0.5, 1, 2, 4]
+
+
 def test_narrowing_gives_up_the_small_magnitudes():
     grid = started(5, values=torch.tensor([0.9, -0.1]))
     grid.set_bits(2)
