@@ -182,11 +182,11 @@ def _require_finite(values: list[float], task: EpochTask, step: int, rate: float
 def evaluate(model: nn.Module, part: Part, *, batch_size: int, device: str) -> float:
     """Share of samples whose highest score is their label's."""
     model.eval()
-    correct = 0
+    correct = torch.zeros((), dtype=torch.int64, device=device)
     for inputs, labels in part.batches(batch_size):
         predicted = model(inputs.to(device)).argmax(dim=1)
-        correct += int((predicted == labels.to(device)).sum())
-    return correct / len(part)
+        correct += (predicted == labels.to(device)).sum()
+    return int(correct) / len(part)
 
 
 @torch.no_grad()

@@ -98,8 +98,9 @@ class DQ:
             name: task.fixed.get(name, Precision(self.start_bits, self.start_bits))
             for name in task.widest
         }
+        device = next(model.parameters()).device
         quantised = insert_quantizers(model, task.workload, start, self._quantizers(task))
-        return DQSession(quantised, task, self)
+        return DQSession(quantised, task, self, device)
 
     def _quantizers(self, task: Task) -> QuantizerFactory:
         most = Precision(
@@ -156,12 +157,15 @@ class _StandIn:
 class DQSession(Session):
     """Learns grids under a penalty on what they cost."""
 
-    def __init__(self, model: QuantizedModel, task: Task, options: DQ) -> None:
+    def __init__(
+        self, model: QuantizedModel, task: Task, options: DQ, device: torch.device
+    ) -> None:
         super().__init__(model)
         self.options = options
         self.layers = task.costs.choosable_layers
         self.fixed = frozenset(task.fixed)
-        self.budgets = FractionalBudgets.of(task.resources, task.costs.precisions)
+        budgets = FractionalBudgets.of(task.resources, task.costs.precisions)
+        self.budgets = budgets.to(device)
         self.phase: Phase = "search"
         for name in self.layers:
             if name not in self.fixed:

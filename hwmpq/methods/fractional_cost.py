@@ -13,7 +13,7 @@ to 8 bits alike would otherwise give learning no reason to leave 8 bits.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, cast
 
 import numpy as np
@@ -47,6 +47,12 @@ class CostSurface:
         bits = (weight_bits.to(self.values), activation_bits.to(self.values))
         found = _Interpolation.apply(*bits, self)  # type: ignore[no-untyped-call]
         return cast("Tensor", found)
+
+    def to(self, device: torch.device) -> CostSurface:
+        """The same on a device, so that no training step has to fetch its bits from there."""
+        return CostSurface(
+            *(getattr(self, field.name).to(device) for field in fields(self)),
+        )
 
     def savings(self, weight_bits: Tensor, activation_bits: Tensor) -> tuple[Tensor, Tensor]:
         """Greatest saving per bit of weights and of activations, ``[layers]`` each."""
@@ -179,6 +185,10 @@ class FractionalBudgets:
         return cls(
             tuple((row, cost_surface(np.asarray(row.costs), precisions)) for row in resources)
         )
+
+    def to(self, device: torch.device) -> FractionalBudgets:
+        """The same on a device."""
+        return FractionalBudgets(tuple((row, surface.to(device)) for row, surface in self.rows))
 
     def spent(self, weight_bits: Tensor, activation_bits: Tensor) -> Mapping[str, Tensor]:
         """Share of its limit that each budget spends; of several rows, the largest."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -145,3 +147,10 @@ def test_of_several_rows_of_a_budget_the_largest_counts():
     weight = bits(8.0, 3.0)
     FractionalBudgets.of(rows, pairs).spent(weight, bits(8.0, 8.0))["latency"].backward()
     assert weight.grad.tolist() == [0, 10 / 4]
+
+
+def test_a_surface_moves_to_a_device_as_a_whole():
+    surface = cost_surface(np.array([[1.0, 2.0]]), precisions([2, 4], [8]))
+    moved = surface.to(torch.device("meta"))
+    devices = {getattr(moved, field.name).device.type for field in dataclasses.fields(moved)}
+    assert devices == {"meta"}
