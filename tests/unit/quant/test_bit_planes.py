@@ -115,6 +115,20 @@ def test_adjusting_precision_leaves_the_weights_unchanged(change, left):
     assert set(values.tolist()) <= {0, 1}
 
 
+def test_projecting_keeps_planes_between_zero_and_two_and_the_scale_above_zero():
+    planes = BitPlanes(weights(), 4)
+    with torch.no_grad():
+        planes.positive.copy_(
+            torch.linspace(-1, 3, planes.positive.numel()).view_as(planes.positive)
+        )
+        planes.negative.copy_(planes.positive)
+        planes.scale.fill_(-1.0)
+    planes.project()
+    for found in (planes.positive, planes.negative):
+        assert (float(found.detach().min()), float(found.detach().max())) == (0, 2)
+    assert float(planes.scale.detach()) > 0
+
+
 def test_growing_takes_the_unclipped_sums_and_clipping_does_not():
     # Four planes reach 15; a sum of 22 overflows.
     sums, scale = torch.tensor([22.0, 3.0, -9.0]), torch.tensor(1.5)
