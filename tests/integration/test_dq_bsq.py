@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from hwmpq.allocate.budget import Budget
+from hwmpq.codesign.outcome import load_network
 from hwmpq.codesign.plan import make_plan
 from hwmpq.codesign.run import optimize
 from hwmpq.codesign.train import (
@@ -280,7 +281,11 @@ class Attention(nn.Module):
         return self.classes((x + scores @ x).mean(1))
 
 
-@pytest.mark.parametrize("method", [DQ(), BSQ()], ids=["dq", "bsq"])
+@pytest.mark.parametrize(
+    "method",
+    [DQ(), DQ(quantizer="power_of_two"), BSQ()],
+    ids=["dq", "dq-powers", "bsq"],
+)
 def test_products_of_activations_take_part(method, digits, tmp_path):
     torch.manual_seed(0)
     run = optimize(
@@ -293,5 +298,8 @@ def test_products_of_activations_take_part(method, digits, tmp_path):
         recipe=Recipe(epochs=2),
     )
     assert "matmul" in run.results.assignment
+    found = load_network(run, Attention()).module
+    accuracy = evaluate(found, digits.test, batch_size=64, device="cpu")
+    assert accuracy == run.results.test_accuracy
     for report in run.results.allocation.budgets:
         assert report.achieved <= report.limit
