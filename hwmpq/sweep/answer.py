@@ -116,4 +116,5 @@ def train(shared: Shared, point: Point, out: Path, *, epochs: int | None = None)
         candidates=candidates_of(point.precisions),
         fixed=recipe.pins,
         resume=True,
+        progress=False,
     )
