@@ -231,6 +231,16 @@ def _stack(rows: Sequence[NumberArray]) -> NumberArray:
     return stacked
 
 
+def cost_model_of(workload: Workload, accelerator: Accelerator) -> tuple[CostModel, bool]:
+    """The cost model that an accelerator names, and whether it tells equal layers apart.
+
+    A model that prices layers by name or position (a measured table) binds to the workload.
+    """
+    model: CostModel = registry.resolve("cost", accelerator.architecture)
+    bind = getattr(model, "bind", None)
+    return (model, False) if bind is None else (bind(workload, accelerator), True)
+
+
 def cost_table(
     workload: Workload, accelerator: Accelerator, precisions: Sequence[Precision]
 ) -> CostTable:
@@ -244,16 +254,12 @@ def cost_table(
         msg = "a cost table needs at least one precision"
         raise UnsupportedError(msg)
     accelerator.require(wanted)
-    model: CostModel = registry.resolve("cost", accelerator.architecture)
-    # A model that prices layers by name or position (a measured table) binds to the workload.
-    bind = getattr(model, "bind", None)
-    if bind is not None:
-        model = bind(workload, accelerator)
+    model, by_name = cost_model_of(workload, accelerator)
     seen: dict[Layer, tuple[dict[str, NumberArray], Mapping[str, Sequence[str]]]] = {}
     rows = []
     mappings = []
     for layer in workload.priced_layers:
-        key = layer if bind is not None else without_name(layer)
+        key = layer if by_name else without_name(layer)
         if key not in seen:
             if isinstance(layer, MULTIPLY_LAYERS):
                 costs = model.layer_cost(layer, wanted, accelerator)

@@ -20,7 +20,13 @@ from hwmpq.shipped import find_file
 from hwmpq.sweep.axes import Value
 from hwmpq.sweep.machines import bandwidth_bits_per_second, excess_area, make_variant
 from hwmpq.sweep.plan import Network, Plan
-from hwmpq.sweep.questions import columns_of, make_question, weights_file, weights_of
+from hwmpq.sweep.questions import (
+    columns_of,
+    make_question,
+    price_largest_layer,
+    weights_file,
+    weights_of,
+)
 from hwmpq.sweep.recipe import Machine, Recipe
 from hwmpq.workload.graph import Workload
 from hwmpq.workload.loader import load_workload
@@ -120,7 +126,7 @@ class _Checker:
                 self.problems.add("weights", "there is no such file", value=str(file))
 
     def try_machines(self) -> None:
-        """Load every value of every parameter, and price each network on each accelerator."""
+        """Price each network on each accelerator, its largest layer at every value of a set."""
         for number, machine in enumerate(self.recipe.accelerator):
             base: Accelerator | None = None
             with self.part(f"accelerator[{number}]"):
@@ -132,17 +138,32 @@ class _Checker:
             self._try_values(machine, axes)
             if len(self.problems.problems) == before:
                 self._try_networks(f"accelerator[{number}]", machine, axes, base)
+            if len(self.problems.problems) == before:
+                self._try_values(machine, axes, priced=True)
 
-    def _try_values(self, machine: Machine, axes: dict[str, tuple[Value, ...]]) -> None:
-        """A value that fits neither alone nor beside the first of all others is impossible."""
+    def _try_values(
+        self, machine: Machine, axes: dict[str, tuple[Value, ...]], *, priced: bool = False
+    ) -> None:
+        """A value that fits neither alone nor beside the first of all others is impossible.
+
+        Args:
+            machine: whose parameters are tried.
+            axes: values of each parameter.
+            priced: also price the largest layer of each network.
+        """
         first = {path: values[0] for path, values in axes.items()}
         for path, values in axes.items():
-            for value in values:
+            for value in values[1:] if priced else values:
                 try:
-                    self._variant(machine, {path: value})
+                    self._try(machine, {path: value}, priced=priced)
                 except HwmpqError:
                     with self.part(f"set.{path} = {value} on {machine.name}"):
-                        self._variant(machine, {**first, path: value})
+                        self._try(machine, {**first, path: value}, priced=priced)
+
+    def _try(self, machine: Machine, changes: dict[str, Value], *, priced: bool) -> None:
+        variant = self._variant(machine, changes)
+        for name, workload in self.workloads.items() if priced else ():
+            price_largest_layer(workload, variant, tuple(self.columns[name]))
 
     def _variant(self, machine: Machine, changes: dict[str, Value]) -> Accelerator:
         return make_variant(machine.name, changes, bandwidth_bits_per_second=self.bandwidth)

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from hwmpq.accelerator.spec import Accelerator
 from hwmpq.allocate.budget import Budget
 from hwmpq.allocate.question import Question, ask
-from hwmpq.cost.table import CostTable, cost_table
+from hwmpq.cost.table import CostTable, cost_model_of, cost_table
 from hwmpq.precision import Precision, precisions
 from hwmpq.sweep.recipe import Recipe, Widen
 from hwmpq.workload.graph import Workload
@@ -45,6 +45,19 @@ def make_question(
         fixed=recipe.pins,
         price=price,
     )
+
+
+def price_largest_layer(
+    workload: Workload, variant: Accelerator, columns: Sequence[Precision]
+) -> None:
+    """Price the layer with the most MACs, to learn early what a machine cannot run.
+
+    Raises:
+        UnsupportedError: the layer or a precision cannot be priced.
+    """
+    variant.require(columns)
+    model, _ = cost_model_of(workload, variant)
+    model.layer_cost(max(workload.multiply_layers, key=lambda each: each.macs), columns, variant)
 
 
 def columns_of(question: Question) -> tuple[Precision, ...]:

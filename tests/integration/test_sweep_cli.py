@@ -21,6 +21,10 @@ from hwmpq.sweep.result import Sweep
         ({"budget": {"latency": {"from": "0.5x", "to": "1ms", "steps": 3}}}, "the same unit"),
         ({"set": {"compute.rows": [8, 0]}}, "greater than 0"),
         ({"set": {"compute.rowz": 8}}, "Did you mean 'rows'?"),
+        (
+            {"accelerator": "systolic-psma", "set": {"compute.rows": [16, 32]}},
+            "set.compute.rows = 32 on systolic-psma: accelerator 'systolic-psma': memory",
+        ),
         ({"precisions": {"weight_bits": [64], "activation_bits": [8]}}, "no mode for 64/8"),
         ({"precisions": {"weight_bits": [16], "activation_bits": [8]}}, "has no entry for layer"),
         ({"accelerator": "bitfusion-egde"}, "Did you mean 'bitfusion-edge'?"),
