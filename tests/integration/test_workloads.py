@@ -104,6 +104,65 @@ def test_sanity_values_of_residual_networks(shipped: Shipped) -> None:
     assert round(resnet50.weight_elements / 1e6, 2) == 25.50
 
 
+@pytest.mark.parametrize("name", FROM_CODE)
+def test_every_network_states_how_many_macs_it_should_have(name: str) -> None:
+    """The digits networks alone have no counterpart that was published."""
+    assert (read_workload_file(name).spec.facts.macs is not None) != name.endswith("-digits")
+
+
+def test_resnet20_row_by_row(shipped: Shipped) -> None:
+    """The table in Distiller's documentation, without its two rows of 1 x 1 shortcuts."""
+    stem, wide, down, head = (442_368, 432), 2_359_296, 1_179_648, (640, 640)
+    rows = [
+        stem,
+        *[(wide, 2_304)] * 6,
+        (down, 4_608),
+        *[(wide, 9_216)] * 5,
+        (down, 18_432),
+        *[(wide, 36_864)] * 5,
+        head,
+    ]
+    found = [(layer.macs, layer.weight_elements) for layer in shipped("resnet20").multiply_layers]
+    assert found == rows
+    # Distiller's total, with the shortcuts.
+    assert sum(macs for macs, _ in rows) + 2 * 131_072 == 40_813_184
+
+
+def test_bert_has_the_parameters_of_one_with_another_vocabulary() -> None:
+    with torch.device("meta"):
+        model = construct(read_workload_file("bert-base"))
+        other = type(model)(vocabulary=21_128)
+    assert sum(p.numel() for p in other.parameters()) == 102_267_648
+    assert sum(p.numel() for p in model.parameters()) == 102_267_648 + (30_522 - 21_128) * 768
+
+
+def test_decoder_macs_from_the_published_configuration() -> None:
+    width, hidden, heads, shared, size, depth, tokens = 576, 1536, 9, 3, 64, 30, 128
+    block = 2 * width * width + 2 * width * shared * size + 3 * width * hidden
+    head = width * 49_152
+    attention = depth * 2 * heads * size
+    prompt, decode = (
+        read_workload_file(name).spec.facts for name in ("smollm2-135m", "smollm2-135m-decode")
+    )
+    assert prompt.weights == decode.weights == depth * block + head
+    # The last token of a prompt alone is scored.
+    assert prompt.macs == tokens * depth * block + head + attention * tokens * tokens
+    assert decode.macs == depth * block + head + attention * 1024
+
+
+def test_the_decoder_at_the_size_of_a_published_count() -> None:
+    """calflops' README: llama2-7b on 128 tokens has 850 GMACs and 6,738,415,616 parameters."""
+    shape = {"width": 4096, "heads": 32, "shared_heads": 32, "hidden": 11008, "vocabulary": 32000}
+    with torch.device("meta"):
+        one, two, whole = (Llama(depth=depth, **shape) for depth in (1, 2, 32))
+    assert sum(p.numel() for p in whole.parameters()) == 6_738_415_616
+    prompt = torch.zeros(1, 128, dtype=torch.long)
+    small, large = extract(one, prompt).macs, extract(two, prompt).macs
+    # There every token is scored, here the last one.
+    macs = small + 31 * (large - small) + 127 * 4096 * 32000
+    assert round(macs / 1e9, 2) == 850.00
+
+
 def test_weights_are_never_allocated_for_a_billion_parameters() -> None:
     with torch.device("meta"):
         model = tinyllama_1_1b()
