@@ -160,7 +160,12 @@ def adaptive_kernel(sizes: Sequence[int], outputs: Sequence[int]) -> tuple[int, 
 
 
 def mean(graph: WorkloadBuilder, name: str, operand: Value, shape: Sequence[int]) -> Value:
-    """A mean over whole dimensions."""
+    """A mean over whole dimensions; over all pixels of images, which keep their rank, a pooling.
+
+    Exporters write either for the other.
+    """
+    if len(operand.shape) == 4 and tuple(shape) == (*operand.shape[:2], 1, 1):
+        return pool(graph, name, operand, operand.shape[2:], shape, average=True)
     averaged = operand.elements // prod(shape)
     operations = mean_operations(prod(shape), averaged)
     return add_vector(graph, name, "mean", [operand], shape, operations, signed=operand.signed)
@@ -177,7 +182,8 @@ def reduction(
 ) -> Value:
     """A sum, maximum or the like over whole dimensions: ``n - 1`` operations a result.
 
-    A variance goes over its operand four times: mean, centring, squares, mean.
+    A variance goes over its operand four times: mean, centring, squares, mean; a length twice:
+    squares, sum.
     """
     reduced = operand.elements // prod(shape)
     operations = passes * prod(shape) * max(1, reduced - 1)

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from hwmpq.errors import UnsupportedError
-from hwmpq.workload.emit_vector import free, pointwise
+from hwmpq.workload.emit_vector import elementwise, free, norm, pointwise
 from hwmpq.workload.fold import fold_scales
 from hwmpq.workload.graph import INPUT, Workload, WorkloadBuilder, matches
 from hwmpq.workload.loader import WorkloadFile
 from hwmpq.workload.onnx_file import fail, read_onnx
-from hwmpq.workload.onnx_nodes import OnnxNode, module_path
+from hwmpq.workload.onnx_nodes import OnnxNode
 from hwmpq.workload.onnx_operators import CONSTANT_RESULTS, ONNX_HANDLERS
-from hwmpq.workload.onnx_patterns import Pattern, attention_products, find_patterns
+from hwmpq.workload.onnx_norms import find_norms
+from hwmpq.workload.onnx_patterns import (
+    Connections,
+    Pattern,
+    attention_products,
+    find_functions,
+)
+from hwmpq.workload.onnx_scope import scope_of
 from hwmpq.workload.values import Value
 
 _SHOWN: Final = 10
@@ -64,7 +72,8 @@ class _OnnxGraph:
         name = raw.name or f"{op}_{index}"
         outputs = tuple(output for output in raw.output if output)
         shapes = tuple(self.shapes.get(output, ()) for output in outputs)
-        return OnnxNode(op, name, tuple(raw.input), outputs, attributes, shapes)
+        scope = scope_of(raw, op)
+        return OnnxNode(op, name, tuple(raw.input), outputs, attributes, shapes, scope)
 
     def operand(self, node: OnnxNode, index: int) -> Value:
         """An operand by position."""
@@ -84,22 +93,30 @@ class _OnnxGraph:
 
     def name(self, node: OnnxNode) -> str:
         """The module in the exporter's scope, or the operator below it if it runs several."""
-        path = module_path(node.name)
-        if not node.name.startswith("/"):
+        scope = node.scope
+        if scope is None:
             return node.name
-        if path in self.leaves:
-            return path
         product = self.labels.get(node.outputs[0])
-        if product:
-            return f"{path or 'attention'}.{product}"
-        return f"{path}.{node.op.lower()}".lstrip(".")
+        whole = scope.operator == "scaled_dot_product_attention"
+        if scope.path in self.leaves and not (product and whole):
+            return scope.path
+        if product and (whole or not scope.kind):
+            return f"{scope.path or 'attention'}.{product}"
+        return f"{scope.path}.{scope.operator}".lstrip(".")
 
     def weight_name(self, node: OnnxNode, weight: Value) -> str:
-        """The weight's module, else the scope that the exporter noted, else the node's name."""
-        if weight.parameter.endswith(".weight"):
-            return weight.parameter.removesuffix(".weight")
-        if weight.constant and module_path(node.name):
-            return module_path(node.name)
+        """The weight's module, else the scope that the exporter noted, else the node's name.
+
+        Exporters store equal weights once, under the name of one of them.
+        """
+        scope = node.scope
+        own, suffix, _ = weight.parameter.rpartition(".weight")
+        alone = scope is None or self.readers(weight.parameter) == 1
+        if suffix and (alone or (scope is not None and scope.uses(own))):
+            return own
+        if weight.constant and scope is not None:
+            bare = scope.parameter.removesuffix("_weight").removesuffix("weight")
+            return f"{scope.path}.{bare}".strip(".") or self.name(node)
         return self.name(node)
 
     def constant(self, tensor: str) -> bool:
@@ -116,11 +133,13 @@ class _OnnxGraph:
             shape = self.shapes[tensor]
             self.values[tensor] = Value(shape, self.graph.add_input(entry, shape))
         self.stored = _stored(self.nodes, set(self.values) - set(inputs))
-        patterns = {p.result: p for p in find_patterns(self.nodes, self.constant)}
+        graph = Connections(self.nodes, self.constant)
+        found = [*find_functions(self.nodes, graph), *find_norms(self.nodes, graph)]
+        patterns = {pattern.result: pattern for pattern in found}
         inside = {name for pattern in patterns.values() for name in pattern.inside}
         shown = [node for node in self.nodes if inside.isdisjoint(node.outputs)]
         self.labels = attention_products(self.nodes)
-        self.leaves = _leaves([n.name for n in shown if n.outputs[0] not in self.stored])
+        self.leaves = _leaves([n for n in shown if n.outputs[0] not in self.stored])
         for node in shown:
             self._read(node, patterns.get(node.outputs[0]))
 
@@ -128,8 +147,7 @@ class _OnnxGraph:
         if node.outputs[0] in self.stored:
             results = [Value(shape) for shape in node.shapes]
         elif pattern is not None:
-            operand = self.values[pattern.operand]
-            results = [pointwise(self.graph, self.name(node), pattern.kind, operand)]
+            results = [self._spelled(node, pattern)]
         elif any(output not in self.shapes for output in node.outputs[:1]):
             where = f"node '{node.name}' ({node.op})"
             fail(self.path, where, "its result has no known shape", "Export with fixed shapes.")
@@ -143,6 +161,22 @@ class _OnnxGraph:
         else:
             results = self._priced(node)
         self.values.update(zip(node.outputs, results, strict=True))
+
+    def _spelled(self, node: OnnxNode, pattern: Pattern) -> Value:
+        """What several operators compute together."""
+        name, operand = self.name(node), self.values[pattern.operand]
+        if pattern.length:
+            parameters = sum(self.values[stored].elements for stored in pattern.stored)
+            length = pattern.length
+            return norm(
+                self.graph, name, pattern.kind, operand, length=length, parameters=parameters
+            )
+        if pattern.kind == "elementwise":
+            operands, shape = [operand], operand.shape
+            return elementwise(
+                self.graph, name, pattern.kind, operands, shape, operations_per_element=2
+            )
+        return pointwise(self.graph, name, pattern.kind, operand)
 
     def _priced(self, node: OnnxNode) -> list[Value]:
         try:
@@ -161,11 +195,19 @@ class _OnnxGraph:
         return [result.reshaped(shape) for shape in node.shapes]
 
 
-def _leaves(names: Sequence[str]) -> set[str]:
-    """Modules of torch's exporter that run one operator and hold no other module."""
-    paths = [module_path(name) for name in names]
+def _leaves(nodes: Sequence[OnnxNode]) -> set[str]:
+    """Modules that are one operator: torch's own, or any that run one, without others inside."""
+    scopes = [node.scope for node in nodes if node.scope is not None and node.scope.path]
+    paths = [scope.path for scope in scopes]
+    counts = Counter(paths)
     parents = {path[:end] for path in paths for end, mark in enumerate(path) if mark == "."}
-    return {path for path in paths if path and paths.count(path) == 1} - parents
+    return {
+        scope.path
+        for scope in scopes
+        if (
+            scope.kind.startswith("torch.nn.modules.") if scope.kind else counts[scope.path] == 1
+        )
+    } - parents
 
 
 def _shapes(graph: Any) -> dict[str, tuple[int, ...]]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any, Protocol, TypeAlias
 
 from hwmpq.workload.graph import WorkloadBuilder
+from hwmpq.workload.onnx_scope import Scope
 from hwmpq.workload.values import Value
 
 
@@ -21,6 +23,7 @@ class OnnxNode:
         outputs: names of the tensors written.
         attributes: attributes by name.
         shapes: shapes of the tensors written.
+        scope: the module it came from, where the file tells.
     """
 
     op: str
@@ -29,11 +32,17 @@ class OnnxNode:
     outputs: tuple[str, ...]
     attributes: dict[str, Any]
     shapes: tuple[tuple[int, ...], ...]
+    scope: Scope | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the first result."""
         return self.shapes[0]
+
+    @property
+    def elements(self) -> int:
+        """Elements of the first result."""
+        return prod(self.shape)
 
     def numbers(self, name: str, default: Sequence[int]) -> tuple[int, ...]:
         """A list of whole numbers."""
@@ -74,20 +83,3 @@ class OnnxReader(Protocol):
 
 
 OnnxHandler: TypeAlias = Callable[[OnnxReader, OnnxNode], Value]
-
-
-def module_path(scope: str) -> str:
-    """The module's qualified name in a node name of torch's exporter, without the operator.
-
-    >>> module_path("/layer1/layer1.0/conv1/Conv")
-    'layer1.0.conv1'
-    >>> module_path("/Flatten")
-    ''
-    """
-    path: list[str] = []
-    for part in scope.strip("/").split("/")[:-1]:
-        if path and part.startswith(f"{path[-1]}."):
-            path[-1] = part
-        else:
-            path.append(part)
-    return ".".join(path)

@@ -184,9 +184,14 @@ def _mean(reader: OnnxReader, node: OnnxNode) -> Value:
 
 def _reduction(reader: OnnxReader, node: OnnxNode) -> Value:
     operand = reader.operand(node, 0)
-    signed = operand.signed and node.op not in ("ReduceL1", "ReduceL2", "ReduceSumSquare")
+    sized = node.op in ("ReduceL1", "ReduceL2", "ReduceSumSquare")
     return emit_vector.reduction(
-        reader.graph, reader.name(node), operand, node.shape, signed=signed
+        reader.graph,
+        reader.name(node),
+        operand,
+        node.shape,
+        signed=operand.signed and not sized,
+        passes=2 if sized else 1,
     )
 
 
@@ -249,7 +254,7 @@ _TABLE: Final[tuple[tuple[str, OnnxHandler], ...]] = (
     ("Div", _division),
     ("Neg Sin Cos Log Erf Reciprocal Floor Ceil Round Sign", _elementwise("elementwise", 1)),
     ("Exp Sqrt Abs Softplus", _elementwise("elementwise", 1, signed=False)),
-    ("Pow Min Max Where", _elementwise("elementwise", 1)),
+    ("Pow Min Max Where Trilu", _elementwise("elementwise", 1)),
     (
         "Equal Less Greater LessOrEqual GreaterOrEqual",
         _elementwise("elementwise", 1, signed=False),

@@ -1,7 +1,7 @@
 """Activation functions that exporters spell out as several operators.
 
 ``x * 0.5 * (1 + erf(x / sqrt(2)))`` in any order of the factors is a GELU, ``x * sigmoid(x)`` a
-SiLU.
+SiLU, ``x * tanh(softplus(x))`` a Mish.
 """
 
 from __future__ import annotations
@@ -15,22 +15,26 @@ from hwmpq.workload.onnx_nodes import OnnxNode
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """An activation function that several operators compute.
+    """An activation function or a norm that several operators compute.
 
     Attributes:
         kind: what it is.
         operand: the tensor it reads.
         result: the tensor its last operator writes.
         inside: tensors between, which nothing else reads.
+        length: elements that a norm goes over at a time.
+        stored: the scale and shift of a norm.
     """
 
     kind: VectorKind
     operand: str
     result: str
     inside: frozenset[str]
+    length: int = 0
+    stored: tuple[str, ...] = ()
 
 
-class _Graph:
+class Connections:
     """Producers and readers of tensors."""
 
     def __init__(self, nodes: Sequence[OnnxNode], constant: Callable[[str], bool]) -> None:
@@ -41,12 +45,17 @@ class _Graph:
             for name in node.inputs:
                 self.readers.setdefault(name, []).append(node)
 
-    def next(self, node: OnnxNode, op: str) -> tuple[OnnxNode, str] | None:
+    def producer(self, name: str, *ops: str) -> OnnxNode | None:
+        """The operator that writes a tensor, if it is of one of the types."""
+        node = self.producers.get(name)
+        return node if node is not None and node.op in ops else None
+
+    def next(self, node: OnnxNode, op: str, operands: int = 2) -> tuple[OnnxNode, str] | None:
         """The only reader of a node's result, if it is of a type, and its other operand."""
         readers = self.readers.get(node.outputs[0], [])
-        if len(readers) != 1 or readers[0].op != op or len(readers[0].inputs) != 2:
+        if len(readers) != 1 or readers[0].op != op or len(readers[0].inputs) != operands:
             return None
-        first, second = readers[0].inputs
+        first, second = (*readers[0].inputs, "")[:2]
         return readers[0], second if first == node.outputs[0] else first
 
     def scaled(self, name: str) -> str:
@@ -58,7 +67,7 @@ class _Graph:
         return moving[0] if len(moving) == 1 else ""
 
 
-def _gelu(graph: _Graph, erf: OnnxNode) -> Pattern | None:
+def _gelu(graph: Connections, erf: OnnxNode) -> Pattern | None:
     operand = graph.scaled(erf.inputs[0])
     added = graph.next(erf, "Add")
     if not operand or added is None or not graph.constant(added[1]):
@@ -78,7 +87,7 @@ def _gelu(graph: _Graph, erf: OnnxNode) -> Pattern | None:
     return Pattern("gelu", operand, last[0].outputs[0], frozenset(inside))
 
 
-def _silu(graph: _Graph, sigmoid: OnnxNode) -> Pattern | None:
+def _silu(graph: Connections, sigmoid: OnnxNode) -> Pattern | None:
     step = graph.next(sigmoid, "Mul")
     if step is None or step[1] != sigmoid.inputs[0]:
         return None
@@ -86,26 +95,36 @@ def _silu(graph: _Graph, sigmoid: OnnxNode) -> Pattern | None:
     return Pattern("silu", sigmoid.inputs[0], step[0].outputs[0], inside)
 
 
-def find_patterns(nodes: Sequence[OnnxNode], constant: Callable[[str], bool]) -> Iterator[Pattern]:
+def _mish(graph: Connections, softplus: OnnxNode) -> Pattern | None:
+    bounded = graph.next(softplus, "Tanh", operands=1)
+    step = graph.next(bounded[0], "Mul") if bounded is not None else None
+    if bounded is None or step is None or step[1] != softplus.inputs[0]:
+        return None
+    inside = frozenset({softplus.outputs[0], bounded[0].outputs[0]})
+    return Pattern("elementwise", softplus.inputs[0], step[0].outputs[0], inside)
+
+
+def find_functions(nodes: Sequence[OnnxNode], graph: Connections) -> Iterator[Pattern]:
     """Every activation function that is spelled out.
 
     Args:
         nodes: the graph's operators.
-        constant: whether a tensor is known before the network runs.
+        graph: their connections.
     """
-    graph = _Graph(nodes, constant)
     for node in nodes:
         found = None
         if node.op == "Erf":
             found = _gelu(graph, node)
         elif node.op == "Sigmoid":
             found = _silu(graph, node)
+        elif node.op == "Softplus":
+            found = _mish(graph, node)
         if found is not None:
             yield found
 
 
 def attention_products(nodes: Sequence[OnnxNode]) -> dict[str, str]:
-    """Names for the products before and behind a softmax: result -> ``qk`` or ``av``."""
+    """Names for what an attention is made of: result -> ``qk``, ``mask``, ``softmax`` or ``av``."""
     producers = {output: node for node in nodes for output in node.outputs}
     found: dict[str, str] = {}
     for node in nodes:
@@ -115,6 +134,10 @@ def attention_products(nodes: Sequence[OnnxNode]) -> dict[str, str]:
             scores = _behind(node.inputs[0], "MatMul", producers)
             if scores is not None:
                 found[scores.outputs[0]] = "qk"
+                found[node.outputs[0]] = "softmax"
+                masked = producers[node.inputs[0]]
+                if masked.op == "Add":
+                    found[masked.outputs[0]] = "mask"
     return found
 
 

@@ -61,6 +61,7 @@ _REDUCTIONS: Final[tuple[tuple[str, Handler], ...]] = (
     ("mean", vector.mean),
     ("sum amax amin max min prod cumsum", vector.reduction()),
     ("argmax argmin any all", vector.reduction(signed=False)),
+    ("linalg_vector_norm norm", vector.reduction(signed=False, passes=2)),
     ("var std", vector.reduction(signed=False, passes=4)),
     ("max_pool1d", vector.pool(1, average=False)),
     ("max_pool2d", vector.pool(2, average=False)),
@@ -83,6 +84,7 @@ _MOVES: Final[tuple[tuple[str, Handler], ...]] = (
     ("cat concat concatenate stack repeat tile repeat_interleave roll flip", vector.move),
     ("index index_select gather im2col unfold", vector.move),
     ("copy index_put", vector.write),
+    ("col2im", vector.overlap_add),
     ("embedding", vector.embedding),
     ("upsample_nearest1d upsample_nearest2d", vector.upsample("nearest")),
     ("upsample_bilinear2d", vector.upsample("bilinear")),
@@ -91,7 +93,7 @@ _MOVES: Final[tuple[tuple[str, Handler], ...]] = (
 
 _FREE: Final[tuple[tuple[str, Handler], ...]] = (
     ("flatten", vector.free("flatten")),
-    ("view reshape unflatten view_as", vector.free("reshape")),
+    ("view reshape unflatten view_as reshape_as", vector.free("reshape")),
     ("permute transpose t numpy_T mT movedim swapaxes", vector.free("reshape")),
     ("squeeze unsqueeze expand expand_as broadcast_to", vector.free("reshape")),
     ("channel_shuffle pixel_shuffle pixel_unshuffle", vector.free("reshape")),
@@ -130,7 +132,7 @@ SPLITS: Final = frozenset(
 """Operators that hand out views of parts of their argument."""
 
 VIEWS: Final = SPLITS.union(
-    _names("view reshape unflatten flatten permute transpose t numpy_T mT movedim swapaxes"),
+    _names("view reshape view_as reshape_as unflatten flatten permute transpose t numpy_T mT movedim swapaxes"),
     _names("squeeze unsqueeze expand slice select narrow diagonal alias detach"),
 )
 """Operators whose result shares memory with their argument."""

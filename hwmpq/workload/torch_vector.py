@@ -225,6 +225,15 @@ def move(reader: Reader, node: Node) -> Value:
     return emit_vector.concat(reader.graph, name, operands, result_shape(node))
 
 
+def overlap_add(reader: Reader, node: Node) -> Value:
+    """Patches added up where they overlap: every element of them is added once."""
+    operand, shape = reader.value(node.args[0]), result_shape(node)
+    name = reader.name(node, label_of(node))
+    return emit_vector.add_vector(
+        reader.graph, name, "add", [operand], shape, operand.elements, signed=operand.signed
+    )
+
+
 def write(reader: Reader, node: Node) -> Value:
     """Assignment into part of a tensor: what is written is moved once."""
     written = reader.value(node.args[-1])
