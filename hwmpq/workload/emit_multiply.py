@@ -207,7 +207,7 @@ def matmul(
     """A matrix product with broadcasting, as ``torch.matmul`` defines it.
 
     Where one side has no leading dimensions, or only ones, the other side's become rows, since
-    they share the operand.
+    they share the operand; so do those that read copies of one right operand.
     """
     a = left.shape if len(left.shape) > 1 else (1, *left.shape)
     b = right.shape if len(right.shape) > 1 else (*right.shape, 1)
@@ -222,7 +222,8 @@ def matmul(
         padded_a = (1,) * (rank + 2 - len(a)) + a[:-2]
         padded_b = (1,) * (rank + 2 - len(b)) + b[:-2]
         batch = prod(max(pair) for pair in zip(padded_a, padded_b, strict=True))
-        sizes = (batch, m, k, n)
+        shared = right.shared if len(a) > 2 and a[-3] == b[-3] else 1
+        sizes = (batch // shared, shared * m, k, n)
     return contraction(graph, name, left, right, sizes, shape)
 
 
@@ -316,8 +317,9 @@ def attention(
     """
     *_, rows, width = query.shape
     tokens = key.shape[-2]
-    batch = prod(key.shape[:-2])
-    shared = prod(query.shape[:-2]) // batch
+    heads = prod(query.shape[:-2])
+    batch = prod(key.shape[:-2]) // key.shared
+    shared = heads // batch
     scores_shape = (*query.shape[:-1], tokens)
     scores = contraction(
         graph, f"{name}.qk", query, key, (batch, shared * rows, width, tokens), scores_shape
@@ -325,5 +327,6 @@ def attention(
     if masks is not None:
         scores = elementwise(graph, f"{name}.mask", "add", [scores, *masks], scores_shape)
     weights = softmax(graph, f"{name}.softmax", scores, -1)
-    sizes = (batch, shared * rows, tokens, value.shape[-1])
+    batch = prod(value.shape[:-2]) // value.shared
+    sizes = (batch, heads // batch * rows, tokens, value.shape[-1])
     return contraction(graph, f"{name}.av", weights, value, sizes, shape)

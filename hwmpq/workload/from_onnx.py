@@ -12,6 +12,7 @@ from hwmpq.workload.emit_vector import elementwise, free, norm, pointwise
 from hwmpq.workload.fold import fold_scales
 from hwmpq.workload.graph import INPUT, Workload, WorkloadBuilder, matches
 from hwmpq.workload.loader import WorkloadFile
+from hwmpq.workload.onnx_copies import with_copies
 from hwmpq.workload.onnx_file import fail, read_onnx
 from hwmpq.workload.onnx_nodes import OnnxNode
 from hwmpq.workload.onnx_operators import CONSTANT_RESULTS, ONNX_HANDLERS
@@ -180,7 +181,7 @@ class _OnnxGraph:
 
     def _priced(self, node: OnnxNode) -> list[Value]:
         try:
-            result = ONNX_HANDLERS[node.op](self, node)
+            result = with_copies(self, node, ONNX_HANDLERS[node.op](self, node))
         except UnsupportedError as error:
             return self._unpriced(node, f": {error}")
         return [result, *(result.reshaped(shape) for shape in node.shapes[1:])]

@@ -7,6 +7,7 @@ works as well as any.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 from torch import nn
@@ -17,6 +18,7 @@ from hwmpq.errors import UnsupportedError
 from hwmpq.workload.emit_vector import free
 from hwmpq.workload.fold import fold_scales
 from hwmpq.workload.graph import INPUT, Workload, WorkloadBuilder, matches
+from hwmpq.workload.torch_copies import with_copies
 from hwmpq.workload.torch_nodes import (
     full_operator_name,
     node_source,
@@ -148,6 +150,9 @@ class _GraphReader:
             return self._item(node)
         if not shapes:
             return Value(())
+        if not any(map(prod, shapes)):
+            # Nothing is in it: an end of a slice that reaches nowhere.
+            return tuple(Value(shape) for shape in shapes)
         if operator in VIEWS and inputs and inputs[0].constant:
             # A part of a parameter, or the parameter transposed, is still that parameter; a part
             # of a buffer is what was written there.
@@ -171,7 +176,7 @@ class _GraphReader:
         if handler is None:
             return self._unpriced(node, inputs, shapes)
         try:
-            return handler(self, node)
+            return with_copies(node, inputs, handler(self, node))
         except UnsupportedError as error:
             return self._unpriced(node, inputs, shapes, f": {error}")
 

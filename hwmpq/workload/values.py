@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
+from hwmpq.workload.copies import Copies
+
 
 @dataclass(frozen=True, slots=True)
 class Value:
@@ -17,12 +19,14 @@ class Value:
             parameter, a buffer or anything computed from those alone.
         signed: whether values may be negative.
         parameter: qualified name of the parameter, where it is one.
+        copies: how many times in a row each value is held along each dimension; empty for once.
     """
 
     shape: tuple[int, ...]
     node: str = ""
     signed: bool = True
     parameter: str = ""
+    copies: Copies = ()
 
     @property
     def constant(self) -> bool:
@@ -34,9 +38,20 @@ class Value:
         """Number of values."""
         return prod(self.shape)
 
+    @property
+    def held(self) -> Copies:
+        """Copies along every dimension."""
+        return self.copies or (1,) * len(self.shape)
+
+    @property
+    def shared(self) -> int:
+        """How many matrices in a row are one and the same."""
+        return self.held[-3] if len(self.shape) > 2 else 1
+
     def reshaped(self, shape: Sequence[int]) -> Value:
         """The same tensor in another shape."""
-        return replace(self, shape=tuple(shape))
+        kept = self.copies if tuple(shape) == self.shape else ()
+        return replace(self, shape=tuple(shape), copies=kept)
 
 
 def activations(values: Sequence[Value]) -> tuple[Value, ...]:
