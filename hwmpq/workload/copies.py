@@ -1,8 +1,9 @@
 """Copies that a broadcast makes, followed through views: where several heads share one key head.
 
 Along each dimension a tensor may hold every value several times in a row, as ``expand`` or
-``repeat_interleave`` leave it. Products with such an operand read each value once and are rows of one product
-(grouped-query attention). What is not followed counts as different values, which is never wrong.
+``repeat_interleave`` leave it. Products with such an operand read each value once and are rows of
+one product (grouped-query attention). What is not followed counts as different values, which is
+never wrong.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ from hwmpq.workload.loader import WorkloadFile
 from hwmpq.workload.onnx_copies import with_copies
 from hwmpq.workload.onnx_file import fail, read_onnx
 from hwmpq.workload.onnx_nodes import OnnxNode
-from hwmpq.workload.onnx_operators import CONSTANT_RESULTS, ONNX_HANDLERS
 from hwmpq.workload.onnx_norms import find_norms
+from hwmpq.workload.onnx_operators import CONSTANT_RESULTS, ONNX_HANDLERS
 from hwmpq.workload.onnx_patterns import (
     Connections,
     Pattern,
@@ -150,8 +150,12 @@ class _OnnxGraph:
         elif pattern is not None:
             results = [self._spelled(node, pattern)]
         elif any(output not in self.shapes for output in node.outputs[:1]):
-            where = f"node '{node.name}' ({node.op})"
-            fail(self.path, where, "its result has no known shape", "Export with fixed shapes.")
+            where, rule = f"node '{node.name}' ({node.op})", "its result has no known shape"
+            fix = "Export with fixed shapes."
+            if "." in node.op:
+                rule += ", as it is no operator of ONNX's own"
+                fix = "Export without a runtime's optimiser, or note the shapes (value_info)."
+            fail(self.path, where, rule, fix)
         elif node.op not in ONNX_HANDLERS:
             results = self._unpriced(node)
         elif node.op == "Split":
@@ -205,9 +209,7 @@ def _leaves(nodes: Sequence[OnnxNode]) -> set[str]:
     return {
         scope.path
         for scope in scopes
-        if (
-            scope.kind.startswith("torch.nn.modules.") if scope.kind else counts[scope.path] == 1
-        )
+        if (scope.kind.startswith("torch.nn.modules.") if scope.kind else counts[scope.path] == 1)
     } - parents
 
 

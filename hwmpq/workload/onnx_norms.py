@@ -1,7 +1,7 @@
 """Norms that exporters spell out as several operators, read as the one layer that they are.
 
-* ``x / sqrt(mean(x^2) + eps)`` is a root-mean-square norm, with ``(x - mean(x))`` for ``x`` a layer
-  norm; a stored scale and shift behind it belong to it.
+* ``x / sqrt(mean(x^2) + eps)`` is a root-mean-square norm, with ``(x - mean(x))`` for ``x`` a
+  layer norm; a stored scale and shift behind it belong to it.
 * An instance norm between two reshapes, with a stored scale and shift behind it, is a group norm.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from hwmpq.workload.layer import VectorKind
 from hwmpq.workload.onnx_nodes import OnnxNode
 from hwmpq.workload.onnx_patterns import Connections, Pattern
 
@@ -58,7 +59,7 @@ def _root_norm(graph: Connections, root: OnnxNode) -> Pattern | None:
     divided = graph.next(last, "Mul" if scaled else "Div")
     if divided is None or divided[1] != operand:
         return None
-    kind = "rms_norm"
+    kind: VectorKind = "rms_norm"
     centred = graph.producer(operand, "Sub")
     mean = graph.producer(centred.inputs[1], "ReduceMean") if centred else None
     if centred is not None and mean is not None and mean.inputs[0] == centred.inputs[0]:

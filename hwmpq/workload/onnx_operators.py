@@ -10,8 +10,14 @@ from typing import Final
 from hwmpq.workload import emit_multiply, emit_vector
 from hwmpq.workload.emit_multiply import ConvolutionSettings
 from hwmpq.workload.layer import FreeKind, Linear, VectorKind
+from hwmpq.workload.onnx_fused import FUSED
 from hwmpq.workload.onnx_nodes import OnnxHandler, OnnxNode, OnnxReader
 from hwmpq.workload.values import Value
+
+
+def _second(node: OnnxNode) -> int:
+    """Place of the second factor; ``QLinear`` forms have a scale and a zero point before it."""
+    return 3 if node.op.startswith("QLinear") else 1
 
 
 def _padding(node: OnnxNode, axes: int, kernel: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
@@ -24,7 +30,7 @@ def _padding(node: OnnxNode, axes: int, kernel: tuple[int, ...]) -> tuple[tuple[
 
 
 def _convolution(reader: OnnxReader, node: OnnxNode) -> Value:
-    operand, weight = reader.operand(node, 0), reader.operand(node, 1)
+    operand, weight = reader.operand(node, 0), reader.operand(node, _second(node))
     axes = len(weight.shape) - 2
     settings = ConvolutionSettings(
         stride=node.numbers("strides", [1] * axes),
@@ -61,7 +67,7 @@ def _gemm(reader: OnnxReader, node: OnnxNode) -> Value:
 
 
 def _matmul(reader: OnnxReader, node: OnnxNode) -> Value:
-    left, right = reader.operand(node, 0), reader.operand(node, 1)
+    left, right = reader.operand(node, 0), reader.operand(node, _second(node))
     name = reader.weight_name(node, right if right.constant else left)
     return emit_multiply.matmul(reader.graph, name, left, right, node.shape)
 
@@ -167,6 +173,12 @@ def _softmax(reader: OnnxReader, node: OnnxNode) -> Value:
     return emit_vector.softmax(reader.graph, reader.name(node), reader.operand(node, 0), axis)
 
 
+def _response_norm(reader: OnnxReader, node: OnnxNode) -> Value:
+    """A local response norm: squares summed over channels, scaled, a power, a multiplication."""
+    size = int(node.attributes["size"])
+    return _elementwise("elementwise", size + 4)(reader, node)
+
+
 def _pool(*, average: bool, whole: bool = False) -> OnnxHandler:
     def handle(reader: OnnxReader, node: OnnxNode) -> Value:
         operand = reader.operand(node, 0)
@@ -234,10 +246,10 @@ def _same(reader: OnnxReader, node: OnnxNode) -> Value:
 
 
 _TABLE: Final[tuple[tuple[str, OnnxHandler], ...]] = (
-    ("Conv", _convolution),
+    ("Conv ConvInteger QLinearConv", _convolution),
     ("ConvTranspose", _transposed_convolution),
     ("Gemm", _gemm),
-    ("MatMul", _matmul),
+    ("MatMul MatMulInteger QLinearMatMul", _matmul),
     ("Einsum", _einsum),
     ("Relu", _pointwise("relu")),
     ("Sigmoid", _pointwise("sigmoid")),
@@ -264,6 +276,7 @@ _TABLE: Final[tuple[tuple[str, OnnxHandler], ...]] = (
     ("LayerNormalization", _norm("layer_norm")),
     ("RMSNormalization SimplifiedLayerNormalization", _norm("rms_norm")),
     ("GroupNormalization InstanceNormalization", _norm("group_norm")),
+    ("LRN", _response_norm),
     ("Softmax LogSoftmax", _softmax),
     ("MaxPool", _pool(average=False)),
     ("AveragePool", _pool(average=True)),
@@ -279,12 +292,12 @@ _TABLE: Final[tuple[tuple[str, OnnxHandler], ...]] = (
     ("Reshape Transpose Squeeze Unsqueeze Expand Pad", _free("reshape")),
     ("DepthToSpace SpaceToDepth", _free("reshape")),
     ("Slice Split", _free("slice")),
-    ("Dropout QuantizeLinear DequantizeLinear", _free("identity")),
+    ("Dropout QuantizeLinear DequantizeLinear DynamicQuantizeLinear", _free("identity")),
     ("Identity Cast CastLike", _same),
 )
 
 ONNX_HANDLERS: Final[Mapping[str, OnnxHandler]] = MappingProxyType(
-    {name: handler for names, handler in _TABLE for name in names.split()}
+    {name: handler for names, handler in _TABLE for name in names.split()} | dict(FUSED)
 )
 """Operator type -> what it is."""
 

@@ -124,7 +124,7 @@ def find_functions(nodes: Sequence[OnnxNode], graph: Connections) -> Iterator[Pa
 
 
 def attention_products(nodes: Sequence[OnnxNode]) -> dict[str, str]:
-    """Names for what an attention is made of: result -> ``qk``, ``mask``, ``softmax`` or ``av``."""
+    """Names for an attention's parts: result -> ``qk``, ``mask``, ``softmax`` or ``av``."""
     producers = {output: node for node in nodes for output in node.outputs}
     found: dict[str, str] = {}
     for node in nodes:

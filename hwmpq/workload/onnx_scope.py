@@ -1,7 +1,7 @@
 """Which module of the exported network an ONNX operator came from, as far as the file tells.
 
-torch's older exporter writes the modules into the operator's name (``/layer1/layer1.0/conv1/Conv``),
-the newer one into metadata beside it.
+torch's older exporter writes the modules into the operator's name
+(``/layer1/layer1.0/conv1/Conv``), the newer one into metadata beside it.
 """
 
 from __future__ import annotations

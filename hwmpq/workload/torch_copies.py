@@ -15,8 +15,16 @@ if TYPE_CHECKING:
 
 _EXPANDS: Final = frozenset({"aten.expand", "aten.expand_as", "aten.broadcast_to"})
 _RESHAPES: Final = frozenset(
-    f"aten.{name}"
-    for name in "view reshape view_as reshape_as flatten unflatten squeeze unsqueeze".split()
+    {
+        "aten.view",
+        "aten.reshape",
+        "aten.view_as",
+        "aten.reshape_as",
+        "aten.flatten",
+        "aten.unflatten",
+        "aten.squeeze",
+        "aten.unsqueeze",
+    }
 )
 _TRANSPOSES: Final = frozenset({"aten.transpose", "aten.swapaxes"})
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from hwmpq.errors import Problem, SpecError
+from hwmpq.errors import Problem, SpecError, UnsupportedError
 from hwmpq.workload.from_torch import extract
 from hwmpq.workload.graph import Workload
 from hwmpq.workload.loader import WorkloadFile
@@ -116,6 +116,11 @@ def workload_from_file(file: WorkloadFile, *, batch: int, exempt: Sequence[str])
             return _traced(file, batch, exempt)
     except (SpecError, NotImplementedError):
         # A constructor that looks at values (``.item()``, numpy) needs real tensors.
+        return _traced(file, batch, exempt)
+    except UnsupportedError as error:
+        # So does a network that keeps some of its tensors on a device of its own choice.
+        if "same device" not in str(error.__cause__):
+            raise
         return _traced(file, batch, exempt)
 
 

@@ -67,6 +67,7 @@ _REDUCTIONS: Final[tuple[tuple[str, Handler], ...]] = (
     ("max_pool2d", vector.pool(2, average=False)),
     ("avg_pool1d", vector.pool(1, average=True)),
     ("avg_pool2d", vector.pool(2, average=True)),
+    ("avg_pool3d", vector.pool(3, average=True)),
     ("adaptive_avg_pool1d", vector.adaptive_pool(1, average=True)),
     ("adaptive_avg_pool2d", vector.adaptive_pool(2, average=True)),
     ("adaptive_max_pool1d", vector.adaptive_pool(1, average=False)),
@@ -132,7 +133,9 @@ SPLITS: Final = frozenset(
 """Operators that hand out views of parts of their argument."""
 
 VIEWS: Final = SPLITS.union(
-    _names("view reshape view_as reshape_as unflatten flatten permute transpose t numpy_T mT movedim swapaxes"),
+    _names(
+        "view reshape view_as reshape_as unflatten flatten permute transpose t numpy_T mT movedim swapaxes"
+    ),
     _names("squeeze unsqueeze expand slice select narrow diagonal alias detach"),
 )
 """Operators whose result shares memory with their argument."""

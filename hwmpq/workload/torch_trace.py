@@ -119,6 +119,12 @@ def _trace_message(model: nn.Module, error: Exception) -> str:
     if "DataDependent" in kind or "data-dependent" in str(error):
         rule = "its control flow depends on the values of a tensor, which no cost can follow"
         fix = "Write the branch without looking at values (torch.where), or extract the branches."
+    elif "not a known type" in reason:
+        rule = f"{kind}: {reason.partition(' See ')[0]}"
+        fix = (
+            "Let it return tensors alone; a network of transformers does without a cache "
+            "(use_cache=False in its configuration)."
+        )
     else:
         rule = f"{kind}: {reason}"
         fix = "Check that the example input is what forward() takes."
