@@ -136,7 +136,8 @@ class _OnnxGraph:
         self.stored = _stored(self.nodes, set(self.values) - set(inputs))
         graph = Connections(self.nodes, self.constant)
         found = [*find_functions(self.nodes, graph), *find_norms(self.nodes, graph)]
-        patterns = {pattern.result: pattern for pattern in found}
+        closed = [pattern for pattern in found if graph.closed(pattern, self.readers)]
+        patterns = {pattern.result: pattern for pattern in closed}
         inside = {name for pattern in patterns.values() for name in pattern.inside}
         shown = [node for node in self.nodes if inside.isdisjoint(node.outputs)]
         self.labels = attention_products(self.nodes)

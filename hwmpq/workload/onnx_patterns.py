@@ -45,6 +45,15 @@ class Connections:
             for name in node.inputs:
                 self.readers.setdefault(name, []).append(node)
 
+    def closed(self, pattern: Pattern, count: Callable[[str], int]) -> bool:
+        """Whether nothing else reads what is inside a pattern; the graph's results count."""
+        own = {*pattern.inside, pattern.result}
+        return all(
+            len(readers) == count(name) and all(reader.outputs[0] in own for reader in readers)
+            for name in pattern.inside
+            for readers in [self.readers.get(name, [])]
+        )
+
     def producer(self, name: str, *ops: str) -> OnnxNode | None:
         """The operator that writes a tensor, if it is of one of the types."""
         node = self.producers.get(name)

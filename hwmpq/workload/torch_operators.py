@@ -133,9 +133,7 @@ SPLITS: Final = frozenset(
 """Operators that hand out views of parts of their argument."""
 
 VIEWS: Final = SPLITS.union(
-    _names(
-        "view reshape view_as reshape_as unflatten flatten permute transpose t numpy_T mT movedim swapaxes"
-    ),
-    _names("squeeze unsqueeze expand slice select narrow diagonal alias detach"),
+    _names("view reshape view_as reshape_as unflatten flatten permute transpose t numpy_T mT"),
+    _names("movedim swapaxes squeeze unsqueeze expand slice select narrow diagonal alias detach"),
 )
 """Operators whose result shares memory with their argument."""

@@ -559,3 +559,102 @@ def test_keyword_examples() -> None:
 
     workload = extract(Named(), {"x": torch.zeros(2, 3), "scale": torch.zeros(3)})
     assert sources(workload, "mul") == ["input.x", "input.scale"]
+
+
+def grouped(keys: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
+    """Eight query heads and two key heads, made eight by the given function."""
+
+    def forward(_: nn.Module, query: Tensor, key: Tensor) -> Tensor:
+        return functional.scaled_dot_product_attention(query, keys(key), keys(key))
+
+    return forward
+
+
+def by_expansion(key: Tensor) -> Tensor:
+    batch, heads, tokens, width = key.shape
+    wide = key[:, :, None].expand(batch, heads, 4, tokens, width)
+    return wide.reshape(batch, 4 * heads, tokens, width)
+
+
+@pytest.mark.parametrize(
+    "keys", [by_expansion, lambda key: key.repeat_interleave(4, dim=1)], ids=["expand", "repeat"]
+)
+def test_repeated_key_heads_share_one_product(keys: Callable[[Tensor], Tensor]) -> None:
+    """As transformers repeats them: rows of one product, as with ``enable_gqa``."""
+    workload = read(grouped(keys), (1, 8, 6, 4), (1, 2, 6, 4))
+    assert [layer for layer in workload.layers if isinstance(layer, MatMul)] == [
+        MatMul(name="attention.qk", batch=2, m=24, k=4, n=6),
+        MatMul(name="attention.av", batch=2, m=24, k=6, n=4),
+    ]
+
+
+def test_key_heads_that_differ_share_nothing() -> None:
+    """``repeat`` puts whole rounds of heads behind each other, not the same head in a row."""
+    workload = read(grouped(lambda key: key.repeat(1, 4, 1, 1)), (1, 8, 6, 4), (1, 2, 6, 4))
+    assert workload.layer("attention.qk") == MatMul(name="attention.qk", batch=8, m=6, k=4, n=6)
+
+
+def test_products_with_expanded_operands_are_rows_of_one() -> None:
+    def forward(_: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        scaled = by_expansion(y).transpose(2, 3) * 0.5
+        return x @ scaled
+
+    workload = read(forward, (1, 8, 6, 4), (1, 2, 5, 4))
+    assert workload.layer("matmul") == MatMul(name="matmul", batch=2, m=24, k=4, n=5)
+
+
+def test_parts_with_nothing_in_them_cost_nothing() -> None:
+    """A rotation of all features leaves an empty rest, as in Phi-3."""
+
+    def forward(model: nn.Module, x: Tensor) -> Tensor:
+        turned, rest = x[..., :8], x[..., 8:]
+        return model.fc(torch.cat([turned.neg(), rest], -1))
+
+    workload = read(forward, (1, 3, 8), fc=nn.Linear(8, 4))
+    assert [layer.name for layer in workload.layers] == ["neg", "cat", "fc"]
+    moved = workload.layer("cat")
+    assert isinstance(moved, VectorOp)
+    assert moved.input_sizes == (24,)
+
+
+def test_a_norm_between_reshapes_as_in_levit() -> None:
+    def forward(model: nn.Module, x: Tensor) -> Tensor:
+        y = model.fc(x)
+        return model.bn(y.flatten(0, 1)).reshape_as(y)
+
+    workload = read(forward, (2, 3, 8), fc=nn.Linear(8, 4), bn=nn.BatchNorm1d(4))
+    assert "bn.reshape_as" not in [layer.name for layer in workload.priced_layers]
+
+
+def test_patches_added_where_they_overlap_as_in_volo() -> None:
+    def forward(_: nn.Module, x: Tensor) -> Tensor:
+        return functional.fold(x, (4, 4), 3, padding=1, stride=2)
+
+    added = read(forward, (1, 18, 4)).layer("col2im")
+    assert isinstance(added, VectorOp)
+    assert (added.op, added.operations, added.output_elements) == ("add", 72, 32)
+
+
+def test_lengths_of_vectors() -> None:
+    workload = read(lambda _, x: functional.normalize(x, dim=-1), (2, 8))
+    length = workload.layer("linalg_vector_norm")
+    assert isinstance(length, VectorOp)
+    assert length.operations == 2 * 2 * 7
+    assert not workload.inputs_of("clamp_min")[0].signed
+
+
+def test_a_mean_over_all_pixels_is_a_pooling() -> None:
+    workload = read(lambda _, x: x.mean((2, 3), keepdim=True), (1, 4, 5, 5))
+    assert [layer.op for layer in workload.layers] == ["avg_pool2d"]
+    workload = read(lambda _, x: x.mean((2, 3)), (1, 4, 5, 5))
+    assert [layer.op for layer in workload.layers] == ["mean"]
+
+
+class _Cache:
+    """What a decoder keeps, as no tensor."""
+
+
+def test_results_that_are_no_tensors_say_what_to_do() -> None:
+    model = Calls(lambda _, x: (x.relu(), _Cache()))
+    with pytest.raises(UnsupportedError, match=r"_Cache.*Let it return tensors alone.*use_cache"):
+        extract(model, torch.zeros(2, 3))
