@@ -21,6 +21,7 @@ from hwmpq.workload.graph import INPUT, Workload, WorkloadBuilder, matches
 from hwmpq.workload.torch_copies import with_copies
 from hwmpq.workload.torch_nodes import (
     full_operator_name,
+    in_place,
     node_source,
     operator_name,
     owner,
@@ -28,6 +29,7 @@ from hwmpq.workload.torch_nodes import (
 )
 from hwmpq.workload.torch_operators import CONSTANT, CONTROL_FLOW, HANDLERS, SPLITS, VIEWS
 from hwmpq.workload.torch_trace import ExampleInput, trace
+from hwmpq.workload.torch_vector import write
 from hwmpq.workload.torch_views import View, derive, whole
 from hwmpq.workload.values import Value
 
@@ -160,7 +162,8 @@ class _GraphReader:
             parts = tuple(inputs[0].reshaped(shape) for shape in shapes)
             return parts if operator in SPLITS else parts[0]
         if operator in CONSTANT or all(value.constant for value in inputs):
-            return tuple(Value(shape) for shape in shapes)
+            known = tuple(Value(shape) for shape in shapes)
+            return known if len(known) > 1 else known[0]
         if operator in VIEWS:
             self._derive(node)
         if operator in SPLITS:
@@ -176,9 +179,12 @@ class _GraphReader:
         if handler is None:
             return self._unpriced(node, inputs, shapes)
         try:
-            return with_copies(node, inputs, handler(self, node))
+            result = with_copies(node, inputs, handler(self, node))
         except UnsupportedError as error:
             return self._unpriced(node, inputs, shapes, f": {error}")
+        if in_place(node) and handler is not write:
+            self.overwrite(node.args[0], result)
+        return result
 
     def _nested(self, module: GraphModule, node: Node) -> tuple[Value, ...]:
         """A region under ``torch.no_grad`` or autocast: a graph of its own, with its arguments."""

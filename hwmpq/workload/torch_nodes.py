@@ -31,6 +31,12 @@ def operator_name(node: Node) -> str:
     return name if name.endswith("__") else name.rstrip("_")
 
 
+def in_place(node: Node) -> bool:
+    """Whether the operator writes its result into its first argument, as ``aten.add_`` does."""
+    name = str(getattr(node.target, "overloadpacket", ""))
+    return name.endswith("_") and not name.endswith("__")
+
+
 def full_operator_name(node: Node) -> str:
     """The operator with its overload, as messages name it."""
     return operator_name(node) if isinstance(node.target, str) else str(node.target)

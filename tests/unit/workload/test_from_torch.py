@@ -658,3 +658,40 @@ def test_results_that_are_no_tensors_say_what_to_do() -> None:
     model = Calls(lambda _, x: (x.relu(), _Cache()))
     with pytest.raises(UnsupportedError, match=r"_Cache.*Let it return tensors alone.*use_cache"):
         extract(model, torch.zeros(2, 3))
+
+
+def test_tokens_written_into_a_new_tensor_are_read_from_it() -> None:
+    """As decoders of transformers shift their labels; nothing behind may be lost."""
+
+    def forward(model: nn.Module, tokens: Tensor) -> Tensor:
+        shifted = tokens.new_zeros(tokens.shape)
+        shifted[:, 1:] = tokens[:, :-1].clone()
+        shifted[:, 0] = 2
+        shifted.masked_fill_(shifted == -100, 1)
+        return model.fc(model.table(shifted))
+
+    model = Calls(forward, table=nn.Embedding(10, 8), fc=nn.Linear(8, 4))
+    workload = extract(model, torch.zeros(1, 6, dtype=torch.long))
+    assert workload.macs == 6 * 8 * 4
+
+
+def test_a_part_of_a_new_tensor_changed_in_place_is_read_from_it() -> None:
+    def forward(model: nn.Module, x: Tensor) -> Tensor:
+        sums = x.new_zeros(x.shape)
+        sums[:, :4].add_(x[:, 4:])
+        return model.fc(sums)
+
+    workload = read(forward, (2, 8), fc=nn.Linear(8, 4))
+    assert workload.macs == 2 * 8 * 4
+    assert "fc" in workload.readers_of("add.join")
+
+
+def test_a_view_taken_before_its_tensor_changes_waits_for_the_change() -> None:
+    def forward(model: nn.Module, x: Tensor) -> Tensor:
+        y = model.fc(x)
+        first = y[:, :2]
+        y.mul_(y.sigmoid())
+        return first.neg()
+
+    workload = read(forward, (2, 8), fc=nn.Linear(8, 4))
+    assert "mul" in sources(workload, sources(workload, "neg")[0])
