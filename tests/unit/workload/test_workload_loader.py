@@ -263,3 +263,25 @@ def test_a_zoo_that_is_not_installed(package: str, tmp_path: Path) -> None:
     message = f"no module '{package}' .*install {package} in a version that fits torch"
     with pytest.raises(SpecError, match=message):
         load_workload(file)
+
+
+def test_a_network_that_names_its_device_is_built_with_real_tensors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = """
+import torch
+from torch import nn
+
+class Offset(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.fc(x + torch.arange(4.0, device="cpu"))
+"""
+    (tmp_path / "names_its_device.py").write_text(code, encoding="utf-8")
+    monkeypatch.delitem(sys.modules, "names_its_device", raising=False)
+    text = 'name: offset\nsource: "test"\ntorch: names_its_device:Offset\ninput_shape: [4]\n'
+    workload = load_workload(write(tmp_path, text), batch=3)
+    assert workload.macs == 3 * 4 * 2
