@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,7 +19,8 @@ from hwmpq.cost.bit_fusion_tiles import (
     tile_grid,
     weight_factors,
 )
-from hwmpq.cost.tiling import BoolArray, Order, TileGrid, move
+from hwmpq.cost.loop_outcomes import growth, outcomes
+from hwmpq.cost.tiling import BoolArray, Loop, Order, TileGrid
 from hwmpq.precision import Precision
 
 
@@ -117,6 +117,21 @@ class Traffic:
         return self.weights + self.inputs + self.fills
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class OrderedTraffic:
+    """Traffic of candidates in every loop order that makes a difference, ``[outcomes]`` each.
+
+    Attributes:
+        candidate: index of the candidate, ascending.
+        order: index of the first of the orders that move and take the same.
+        traffic: what they move and take.
+    """
+
+    candidate: IntArray
+    order: IntArray
+    traffic: Traffic
+
+
 def _possible(
     grid: TileGrid,
     steps: Steps,
@@ -187,6 +202,20 @@ class TiledLayer:
             compute_cycles=steps.compute_cycles(grid, fusion),
         )
 
+    @property
+    def idle_loops_count(self) -> bool:
+        """Whether the place of a loop of one trip changes what an order costs.
+
+        It does under ``write_back_size: fills``, which asks whether any loop was absorbed.
+        """
+        return self.behavior.write_back_size == "fills"
+
+    @property
+    def running_loops(self) -> tuple[Loop, ...]:
+        """Loops whose place in the order matters."""
+        several = (self.grid.trips > 1).any(axis=1)
+        return tuple(loop for loop in Loop if self.idle_loops_count or several[loop])
+
     def fits(
         self, fusion: IntArray, weight_bits: IntArray, activation_bits: IntArray
     ) -> BoolArray:
@@ -214,18 +243,19 @@ class TiledLayer:
             return np.minimum(activation_bits, width)
         return np.full_like(activation_bits, width)
 
-    def traffic(self, candidates: Candidates, orders: Sequence[Order]) -> Traffic:
-        """What each loop order moves and takes, ``[candidates, orders]``."""
+    def traffic(self, candidates: Candidates, orders: tuple[Order, ...]) -> OrderedTraffic:
+        """What every loop order that makes a difference moves and takes."""
         behavior, buffers = self.behavior, self.buffers
         w, a = candidates.weight_bits, candidates.activation_bits
         width = np.full_like(a, behavior.accumulator_bits)
-        moved = [
-            move(
+        running = self.running_loops
+        growths = [
+            growth(
                 *factors.at(candidates.fusion, candidates.tiling),
                 factors.indexed,
                 bits,
                 memory.size_bits,
-                orders,
+                running,
             )
             for factors, bits, memory in (
                 (self.weights, w, buffers.weight),
@@ -233,9 +263,12 @@ class TiledLayer:
                 (self.outputs, width, buffers.output),
             )
         ]
-        weights, inputs, outputs = moved
+        exposing = behavior.exposed_transfer == "largest_resident"
+        trips = self.grid.trips[:, candidates.tiling]
+        found = outcomes(growths, trips, orders, residents=exposing)
+        weights, inputs, outputs = found.moved
         finished = pick(self.outputs.all_elements, candidates.fusion, candidates.tiling)
-        evicted = outputs.bits - (finished * width)[:, None]
+        evicted = outputs.bits - (finished * width)[found.candidate]
         fills = {
             "every_visit": outputs.bits,
             "after_first": evicted,
@@ -243,11 +276,11 @@ class TiledLayer:
         }[behavior.partial_sum_reads]
         written = outputs.bits
         if behavior.written_outputs == "consumer":
-            written = evicted + (finished * self.finished_bits(a))[:, None]
-        compute = pick(self.compute_cycles, candidates.fusion, candidates.tiling)[:, None]
-        total = weights.bits + inputs.bits + fills + written
-        hidden, exposed = total, np.zeros_like(total)
-        if behavior.exposed_transfer == "largest_resident":
+            written = evicted + (finished * self.finished_bits(a))[found.candidate]
+        compute = pick(self.compute_cycles, candidates.fusion, candidates.tiling)[found.candidate]
+        hidden = weights.bits + inputs.bits + fills + written
+        exposed = np.zeros_like(hidden)
+        if exposing:
             resident = outputs.resident_bits
             first = weights.resident_bits + inputs.resident_bits
             if behavior.partial_sum_reads == "every_visit":
@@ -255,17 +288,20 @@ class TiledLayer:
             last = resident
             if behavior.write_back_size == "fills" and behavior.partial_sum_reads != "every_visit":
                 last = np.where(outputs.grew, 0, resident)
-            hidden = total - first - last
+            hidden = hidden - first - last
             exposed = transfer_cycles(first, buffers.bits_per_cycle)
             exposed = exposed + transfer_cycles(last, buffers.bits_per_cycle)
         waiting = np.maximum(0, transfer_cycles(hidden, buffers.bits_per_cycle) - compute)
-        compute = np.broadcast_to(compute, total.shape)
-        return Traffic(
-            weights=weights.bits,
-            inputs=inputs.bits,
-            fills=fills,
-            drains=outputs.bits,
-            written=written,
-            compute_cycles=compute,
-            cycles=compute + waiting + exposed,
+        return OrderedTraffic(
+            candidate=found.candidate,
+            order=found.order,
+            traffic=Traffic(
+                weights=weights.bits,
+                inputs=inputs.bits,
+                fills=fills,
+                drains=outputs.bits,
+                written=written,
+                compute_cycles=compute,
+                cycles=compute + waiting + exposed,
+            ),
         )

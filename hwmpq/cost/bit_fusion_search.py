@@ -21,8 +21,11 @@ from hwmpq.cost.bit_fusion_layer import Candidates, TiledLayer, Traffic
 from hwmpq.cost.tiling import LOOP_ORDERS, BoolArray, distinct_orders
 from hwmpq.errors import UnsupportedError
 
-_BLOCK = 200_000
+_ENTRIES = 200_000
 """Entries of an intermediate array that still fit the processor's caches."""
+
+_BLOCK = 4_000
+"""Candidates that are evaluated at once: their parts and outcomes fit the caches, too."""
 
 _PROBES = 8
 """Most promising tilings per precision that are evaluated first, to have something to beat."""
@@ -30,8 +33,11 @@ _PROBES = 8
 _ROUNDING = 1e-9
 """Relative difference of energies that summing in another order may cause."""
 
-_WORTH_BOUNDING = 20_000
-"""Candidates times orders from which on bounding energies is cheaper than evaluating."""
+_WORTH_BOUNDING = 4_000
+"""Candidates from which on bounding energies is cheaper than evaluating."""
+
+_STEP = 1_000
+"""Candidates that are evaluated before the bounds of the rest are looked at again."""
 
 _LIGHTER = 2.0**-50
 """Weight of a bit moved beside a cycle, to tell candidates of equal cycles apart."""
@@ -73,6 +79,13 @@ class Choice:
         )
 
 
+def _least(owner: IntArray, values: IntArray) -> BoolArray:
+    """Where a value is the least of its owner."""
+    least = np.full(int(owner.max()) + 1, np.iinfo(values.dtype).max)
+    np.minimum.at(least, owner, values)
+    return np.asarray(values == least[owner])
+
+
 def _join(choices: Sequence[Choice]) -> Choice:
     def joined(name: str, owner: str) -> IntArray:
         return np.concatenate([getattr(getattr(choice, owner), name) for choice in choices])
@@ -94,25 +107,21 @@ class _Search:
     ranks: Sequence[int]
     slack: float
 
-    def energy(self, candidates: Candidates, traffic: Traffic) -> FloatArray:
-        inner = inner_accesses(self.layer, candidates)
-        return total_energy(self.layer, inner, traffic, self.accelerator)
-
     def evaluate(self, candidates: Candidates) -> Choice:
         """The best of each precision among some candidates, each in its best loop order."""
-        orders = [LOOP_ORDERS[rank] for rank in self.ranks]
+        orders = tuple(LOOP_ORDERS[rank] for rank in self.ranks)
         ranks = np.array(self.ranks, dtype=np.int64)
-        step = max(1, _BLOCK // len(orders))
         found = []
-        for start in range(0, len(candidates), step):
-            block = candidates.take(slice(start, start + step))
-            traffic = self.layer.traffic(block, orders)
-            fewest = traffic.cycles.min(axis=1, keepdims=True)
-            cost = self.energy(block, traffic)
-            column = np.argmin(np.where(traffic.cycles == fewest, cost, np.inf), axis=1)
-            chosen = (np.arange(len(block)), column)
-            choice = Choice(block, ranks[column], traffic.take(chosen), cost[chosen])
-            found.append(choice.best())
+        for start in range(0, len(candidates), _BLOCK):
+            block = candidates.take(slice(start, start + _BLOCK))
+            every = self.layer.traffic(block, orders)
+            owner = block.precision[every.candidate]
+            fewest = np.flatnonzero(_least(owner, every.traffic.cycles))
+            chosen = block.take(every.candidate[fewest])
+            traffic = every.traffic.take((fewest,))
+            inner = inner_accesses(self.layer, chosen)
+            cost = total_energy(self.layer, inner, traffic, self.accelerator)
+            found.append(Choice(chosen, ranks[every.order[fewest]], traffic, cost).best())
         return _join(found).best()
 
     def run(self, every: Candidates, tilings: int) -> Choice:
@@ -131,26 +140,30 @@ class _Search:
         level = (fewest == few) & (floor * self.slack <= low)
         where = np.nonzero((fewest < few) | level)
         rest = every.take(np.ravel_multi_index(where, fewest.shape))
-        if len(rest) * len(self.ranks) <= _WORTH_BOUNDING:
+        if len(rest) <= _WORTH_BOUNDING:
             return _join([best, self.evaluate(rest)]).best() if len(rest) else best
         dram = self.accelerator.dram
         again = bounds.refetched[where] * min(
             dram.read_energy_pj_per_bit, dram.write_energy_pj_per_bit
         )
-        least = (self.energy(rest, bounds.traffic.take(where)) + again) * self.slack
+        inner = inner_accesses(self.layer, rest)
+        moved_once = total_energy(self.layer, inner, bounds.traffic.take(where), self.accelerator)
+        least = (moved_once + again) * self.slack
         return self._best_first(rest, fewest[where], least, best)
 
     def _best_first(
         self, rest: Candidates, cycles: IntArray, energy_pj: FloatArray, best: Choice
     ) -> Choice:
-        """Evaluate in the sequence of the bounds, until no bound is below the best found."""
-        order = np.lexsort((rest.tiling, energy_pj, cycles))
+        """Evaluate by the bounds, those of every precision alike, until none is below the best."""
+        order = np.lexsort((rest.tiling, energy_pj, cycles, rest.precision))
+        ahead = np.searchsorted(rest.precision[order], rest.precision[order])
+        order = order[np.argsort(np.arange(len(order)) - ahead, kind="stable")]
         rest, cycles, energy_pj = rest.take(order), cycles[order], energy_pj[order]
-        step = max(1, _BLOCK // (4 * len(self.ranks)))
         while len(rest):
-            found = self.evaluate(rest.take(slice(0, step)))
+            found = self.evaluate(rest.take(slice(0, _STEP)))
             best = _join([best, found]).best()
-            rest, cycles, energy_pj = rest.take(slice(step, None)), cycles[step:], energy_pj[step:]
+            rest = rest.take(slice(_STEP, None))
+            cycles, energy_pj = cycles[_STEP:], energy_pj[_STEP:]
             limit, lowest = best.traffic.cycles, best.energy_pj
             mine = rest.precision
             level = (cycles == limit[mine]) & (energy_pj <= lowest[mine])
@@ -190,13 +203,12 @@ def search(
         UnsupportedError: at some precision no tile fits the buffers.
     """
     tilings = layer.grid.sizes.shape[1]
-    slip = layer.behavior.write_back_size == "fills"
-    ranks = distinct_orders(layer.grid.trips, drop_idle=not slip)
+    ranks = distinct_orders(layer.grid.trips, drop_idle=not layer.idle_loops_count)
     # Lowering the bounds keeps all candidates that may tie, of which the simulator reports the
     # first. Among all integers very many tie, and any of them will do: raising drops them.
     keep_ties = layer.behavior.tile_sizes == "powers_of_two"
     slack = 1 - _ROUNDING if keep_ties else 1 + _ROUNDING
-    step = max(1, _BLOCK // tilings)
+    step = max(1, _ENTRIES // tilings)
     found = []
     for start in range(0, len(fusion), step):
         block = slice(start, start + step)

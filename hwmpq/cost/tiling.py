@@ -1,9 +1,8 @@
-"""Loop tiling: which tiles there are, in which order they run, and what each order moves.
+"""Loop tiling: which tiles there are, and in which order they run.
 
 Five loops run over the tiles of a layer: batch, output columns, output rows, input channels and
-output channels; the kernel is never tiled. An operand that a loop does not index stays where it is
-while the loop runs, until the part of it that is kept outgrows its buffer; from there on, every
-further loop fetches it again.
+output channels; the kernel is never tiled. What an order moves is in
+`hwmpq.cost.loop_outcomes`.
 """
 
 from __future__ import annotations
@@ -142,66 +141,3 @@ def distinct_orders(trips: IntArray, *, drop_idle: bool) -> list[int]:
             seen.add(key)
             ranks.append(rank)
     return ranks
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Moved:
-    """Traffic of one operand, ``[candidates, orders]``.
-
-    Attributes:
-        bits: moved in total.
-        resident_bits: largest part of the operand that fits half its buffer at once.
-        grew: whether a loop that indexes the operand was absorbed by the buffer.
-    """
-
-    bits: IntArray
-    resident_bits: IntArray
-    grew: BoolArray
-
-
-def move(
-    parts: Sequence[IntArray],
-    wholes: Sequence[IntArray],
-    indexed: Sequence[bool],
-    bits: IntArray,
-    capacity_bits: int,
-    orders: Sequence[Order],
-) -> Moved:
-    """Traffic of one operand under each order, with half of its buffer for the next tile.
-
-    From the innermost loop outwards: while the kept part fits, a loop that does not index the
-    operand is free and one that does enlarges the part; from the first loop on that outgrows the
-    buffer, every loop multiplies (hsharma35/bitfusion, bitfusion/src/optimizer/optimizer.py).
-
-    Args:
-        parts: the tile's factor in each loop, ``[candidates]`` each; 1 where not indexed.
-        wholes: the factor over all tiles of the loop; its trips where not indexed.
-        indexed: whether the loop indexes the operand.
-        bits: bits of an element, ``[candidates]``.
-        capacity_bits: size of the buffer.
-        orders: loops from the outermost in.
-    """
-    tile = bits.copy()
-    for part in parts:
-        tile = tile * part
-    shape = (len(bits), len(orders))
-    moved = np.broadcast_to(tile[:, None], shape)
-    resident = moved
-    grew = np.zeros(shape, dtype=np.bool_)
-    stopped = np.zeros(shape, dtype=np.bool_)
-    whole = all(not np.any(wholes[loop] % parts[loop]) for loop in Loop)
-    steps = np.stack([w // p if whole else w for w, p in zip(wholes, parts, strict=True)])
-    divisors = np.stack(list(parts))
-    index = np.array(orders, dtype=np.int64)
-    indexes = np.array(indexed, dtype=np.bool_)
-    for position in reversed(range(len(Loop))):
-        loops = index[:, position]
-        ours = indexes[loops][None, :]
-        larger = moved if whole else moved // divisors[loops].T
-        moved = np.where(ours | stopped, larger * steps[loops].T, moved)
-        fits = 2 * moved <= capacity_bits
-        growing = ours & ~stopped & fits
-        resident = np.where(growing, moved, resident)
-        grew |= growing
-        stopped = stopped | (ours & ~fits)
-    return Moved(moved, resident, grew)

@@ -1,0 +1,218 @@
+"""What the loop orders of a tiling move: few different outcomes among up to 120 orders.
+
+From the innermost loop outwards: while the kept part of an operand fits half its buffer, a loop
+that does not index the operand is free and one that does enlarges the part; from the first loop on
+that outgrows the buffer, every loop multiplies (hsharma35/bitfusion,
+bitfusion/src/optimizer/optimizer.py). As parts only grow, an order matters in three ways: which
+parts fit one after the other says what stays resident, and a loop that does not index the operand
+fetches all of it again in each trip exactly where the loops inside of it outgrow the buffer.
+So candidates whose parts fit alike (they share a *pattern*) have the same few outcomes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from hwmpq.cost.base import IntArray
+from hwmpq.cost.tiling import BoolArray, Loop, Order
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Growth:
+    """The part of one operand that is kept, by the loops that have run inside of it.
+
+    A set of loops is a number: bit ``i`` stands for the ``i``-th of `loops`.
+
+    Attributes:
+        loops: loops of several trips that index the operand.
+        others: loops of several trips that do not.
+        bits: size of the part, ``[sets, candidates]``.
+        fits: whether two of it fit the buffer, ``[sets, candidates]``.
+    """
+
+    loops: tuple[Loop, ...]
+    others: tuple[Loop, ...]
+    bits: IntArray
+    fits: BoolArray
+
+
+def growth(
+    parts: Sequence[IntArray],
+    wholes: Sequence[IntArray],
+    indexed: Sequence[bool],
+    bits: IntArray,
+    capacity_bits: int,
+    running: Sequence[Loop] = tuple(Loop),
+) -> Growth:
+    """How one operand grows in its buffer, half of which is for the next tile.
+
+    Args:
+        parts: the tile's factor in each loop, ``[candidates]`` each; 1 where not indexed.
+        wholes: the factor over all tiles of the loop, at least that of one.
+        indexed: whether the loop indexes the operand.
+        bits: bits of an element, ``[candidates]``.
+        capacity_bits: size of the buffer.
+        running: loops that may have several trips; a part is a whole in the others.
+    """
+    loops = tuple(loop for loop in running if indexed[loop])
+    tile = bits
+    for loop in Loop:
+        if indexed[loop] and loop not in loops:
+            tile = tile * parts[loop]
+    sizes = tile[None, :]
+    for loop in loops:
+        sizes = np.concatenate([sizes * parts[loop], sizes * wholes[loop]])
+    others = tuple(loop for loop in running if not indexed[loop])
+    return Growth(loops, others, sizes, 2 * sizes <= capacity_bits)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Moved:
+    """Traffic of one operand, ``[outcomes]``.
+
+    Attributes:
+        bits: moved in total.
+        resident_bits: largest part of the operand that fits half its buffer at once.
+        grew: whether a loop that indexes the operand was absorbed by the buffer.
+    """
+
+    bits: IntArray
+    resident_bits: IntArray
+    grew: BoolArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcomes:
+    """Every outcome of every candidate, in the sequence of candidates.
+
+    Attributes:
+        candidate: index of the candidate, ``[outcomes]``.
+        order: index of the first order that has this outcome.
+        moved: traffic of each operand.
+    """
+
+    candidate: IntArray
+    order: IntArray
+    moved: tuple[Moved, ...]
+
+
+@cache
+def _places(
+    orders: tuple[Order, ...], loops: tuple[Loop, ...], others: tuple[Loop, ...]
+) -> tuple[IntArray, IntArray]:
+    """Sets of an operand's loops in each order.
+
+    Returns the sets that its loops form from the innermost on, ``[loops, orders]``, and the sets
+    inside of each other loop, ``[others, orders]``.
+    """
+    chains: IntArray = np.zeros((len(loops), len(orders)), dtype=np.int64)
+    inside: IntArray = np.zeros((len(others), len(orders)), dtype=np.int64)
+    for column, order in enumerate(orders):
+        grown, count = 0, 0
+        for loop in reversed(order):
+            if loop in loops:
+                grown |= 1 << loops.index(loop)
+                chains[count, column] = grown
+                count += 1
+            elif loop in others:
+                inside[others.index(loop), column] = grown
+    return chains, inside
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Fate:
+    """What an order makes of one operand, ``[patterns, orders]`` or ``[outcomes]`` each.
+
+    Attributes:
+        resident: the largest set that fits of those that the order forms; 0 for the tile alone.
+        grew: whether the innermost of the operand's loops fits.
+        again: for each other loop, whether it fetches the operand again.
+    """
+
+    resident: IntArray
+    grew: BoolArray
+    again: tuple[BoolArray, ...]
+
+    def take(self, where: IntArray) -> _Fate:
+        return _Fate(
+            self.resident.reshape(-1)[where],
+            self.grew.reshape(-1)[where],
+            tuple(again.reshape(-1)[where] for again in self.again),
+        )
+
+
+def _fate(fits: BoolArray, operand: Growth, orders: tuple[Order, ...]) -> _Fate:
+    """Fates of an operand under patterns whose sets fit as told, ``[patterns, sets]``."""
+    chains, inside = _places(orders, operand.loops, operand.others)
+    shape = (len(fits), len(orders))
+    resident, fitting = np.zeros(shape, dtype=np.int64), np.ones(shape, dtype=np.bool_)
+    for chain in chains:
+        fitting = fitting & fits[:, chain]
+        resident = np.where(fitting, chain, resident)
+    # Nothing has outgrown the buffer before the first loop has run, however large the tile.
+    outgrown = ~fits
+    outgrown[:, 0] = False
+    return _Fate(resident, resident > 0, tuple(outgrown[:, sets] for sets in inside))
+
+
+def _patterns(operands: Sequence[Growth]) -> tuple[list[BoolArray], IntArray]:
+    """Distinct patterns by operand, ``[patterns, sets]``, and the pattern of each candidate."""
+    key: IntArray = np.zeros(operands[0].bits.shape[1], dtype=np.int64)
+    offsets = np.cumsum([0, *(len(operand.fits) for operand in operands)])
+    for operand, offset in zip(operands, offsets[:-1], strict=True):
+        for number, fits in enumerate(operand.fits):
+            key |= fits.astype(np.int64) << (int(offset) + number)
+    distinct, index = np.unique(key, return_inverse=True)
+    bits = (distinct[:, None] >> np.arange(int(offsets[-1]))) & 1 == 1
+    return np.split(bits, offsets[1:-1], axis=1), index.reshape(-1)
+
+
+def outcomes(
+    operands: Sequence[Growth],
+    trips: IntArray,
+    orders: tuple[Order, ...],
+    *,
+    residents: bool,
+) -> Outcomes:
+    """Every outcome of every candidate under some orders.
+
+    Args:
+        operands: weights, inputs, outputs, or whatever shares the loops.
+        trips: trips of each loop, ``[loops, candidates]``.
+        orders: loops from the outermost in.
+        residents: whether orders that move the same differ by the parts that they keep resident.
+    """
+    patterns, pattern = _patterns(operands)
+    fates = [_fate(fits, of, orders) for fits, of in zip(patterns, operands, strict=True)]
+    code: IntArray = np.zeros((len(patterns[0]), len(orders)), dtype=np.int64)
+    for fate, operand in zip(fates, operands, strict=True):
+        for again in fate.again:
+            code = code * 2 + again
+        if residents:
+            code = code * len(operand.bits) + fate.resident
+    step = int(code.max()) + 1
+    code += np.arange(len(code))[:, None] * step
+    distinct, first = np.unique(code, return_index=True)
+    count = np.bincount(distinct // step, minlength=len(code))
+    # Outcomes of one pattern lie side by side, so each candidate takes a range of them.
+    start = np.cumsum(count) - count
+    repeats = count[pattern]
+    candidate = np.repeat(np.arange(len(pattern)), repeats)
+    position = np.arange(len(candidate)) - np.repeat(np.cumsum(repeats) - repeats, repeats)
+    chosen = first[start[pattern][candidate] + position]
+    moved = tuple(
+        _moved(operand, fate.take(chosen), candidate, trips)
+        for operand, fate in zip(operands, fates, strict=True)
+    )
+    return Outcomes(candidate, chosen % len(orders), moved)
+
+
+def _moved(operand: Growth, fate: _Fate, candidate: IntArray, trips: IntArray) -> Moved:
+    bits = operand.bits[-1][candidate]
+    for loop, again in zip(operand.others, fate.again, strict=True):
+        bits = np.where(again, bits * trips[loop][candidate], bits)
+    return Moved(bits, operand.bits[fate.resident, candidate], fate.grew)
