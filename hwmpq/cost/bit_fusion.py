@@ -21,7 +21,13 @@ from hwmpq.accelerator.spec import Accelerator
 from hwmpq.cost import base
 from hwmpq.cost.base import FloatArray, IntArray, LayerCosts, ceil_div
 from hwmpq.cost.bit_fusion_array import Fusion, Steps, fusion_classes
-from hwmpq.cost.bit_fusion_energy import INNER_ORDERS, buffer_accesses, energy, inner_accesses
+from hwmpq.cost.bit_fusion_energy import (
+    INNER_ORDERS,
+    Exchange,
+    buffer_accesses,
+    energy,
+    inner_accesses,
+)
 from hwmpq.cost.bit_fusion_layer import Buffers, TiledLayer
 from hwmpq.cost.bit_fusion_search import Choice, search
 from hwmpq.cost.bit_fusion_spec import BitFusionArray, BitFusionBehavior
@@ -129,12 +135,13 @@ class BitFusion:
         narrowest = Precision(int(weights.min()), int(activations.min()))
         buffers = buffers_of(accelerator)
         tiled = TiledLayer.prepare(steps, fusion, behavior, buffers, narrowest)
+        exchange = Exchange.prepare(tiled)
         try:
-            choice = search(tiled, index, weights, activations, accelerator)
+            choice = search(tiled, exchange, index, weights, activations, accelerator)
         except UnsupportedError as error:
             msg = f"layer '{layer.name}' on '{accelerator.name}': {error}"
             raise UnsupportedError(msg) from error
-        inner = inner_accesses(tiled, choice.candidates)
+        inner = inner_accesses(tiled, exchange, choice.candidates)
         accesses = buffer_accesses(inner, choice.traffic)
         parts = energy(tiled, choice.traffic, accesses, accelerator)
         names = {name: getattr(tiled.buffers, name).name for name in accesses.reads}

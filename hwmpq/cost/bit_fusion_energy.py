@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -13,7 +13,8 @@ from hwmpq.accelerator.energy import leakage_energy_pj
 from hwmpq.accelerator.spec import Accelerator
 from hwmpq.cost.base import FloatArray, IntArray
 from hwmpq.cost.bit_fusion_layer import Candidates, TiledLayer, Traffic
-from hwmpq.cost.tiling import Loop, TileGrid
+from hwmpq.cost.bit_fusion_tiles import pick
+from hwmpq.cost.tiling import Loop
 
 INNER_ORDERS: Final = ("input_stationary", "output_stationary", "weight_stationary")
 """Operand that stays in place within a tile; of equally good ones the first is taken."""
@@ -65,7 +66,7 @@ def buffer_accesses(inner: InnerAccesses, traffic: Traffic) -> BufferAccesses:
     )
 
 
-def _padded_bits(layer: TiledLayer, candidates: Candidates, grid: TileGrid) -> IntArray:
+def _padded_bits(layer: TiledLayer, candidates: Candidates) -> IntArray:
     """Bits that each inner order moves in one tile, padded to the array, ``[orders, candidates]``.
 
     Equations (hsharma35/bitfusion, bitfusion/src/optimizer/optimizer.py), with ``i`` reduction
@@ -75,7 +76,7 @@ def _padded_bits(layer: TiledLayer, candidates: Candidates, grid: TileGrid) -> I
         output stationary   o p (32 + i (a + w))
         weight stationary   i o (w + p (a + 32))
     """
-    size, array = grid.sizes, layer.steps.array
+    size, array = layer.grid.sizes[:, candidates.tiling], layer.steps.array
     row = layer.fusion.row_factor[candidates.fusion]
     column = layer.fusion.column_factor[candidates.fusion]
     i = layer.steps.reduction(size[Loop.IC], row) * array.rows * row
@@ -88,51 +89,80 @@ def _padded_bits(layer: TiledLayer, candidates: Candidates, grid: TileGrid) -> I
     )
 
 
-def _exchanged(
-    layer: TiledLayer, candidates: Candidates, grid: TileGrid
-) -> tuple[IntArray, IntArray, IntArray]:
-    """Bits of inputs, weights and outputs in each inner order, ``[orders, candidates]`` each.
+@dataclass(frozen=True, slots=True, eq=False)
+class Exchange:
+    """Elements that pass between the array and its buffers, by what stays in place within a tile.
 
     Without credit for forwarding, an operand that does not stay in place is read once per
     multiplication. With it, inputs are read once for all columns and outputs accessed once for
     all rows. The operand in place is accessed once per tile. Slices of wide operands repeat the
-    reads of the other operand; their sums are added up in place where outputs stay.
+    reads of the other operand; their sums are added up in place where outputs stay. Every array
+    is ``[classes or 1, tilings]``.
+
+    Attributes:
+        kept_inputs: inputs that stay in place.
+        streamed_inputs: inputs that do not.
+        kept_weights: weights that stay in place.
+        streamed_weights: weights that do not.
+        kept_outputs: outputs that stay in place.
+        streamed_outputs: outputs that do not.
     """
-    trips = grid.trips
-    b, ow, oh, ic, oc = (grid.total(loop, lambda size: size) for loop in Loop)
-    pixels, reduction = b * ow * oh, layer.steps.taps * ic
-    macs = pixels * reduction * oc
-    streamed, summed = macs, macs
-    if layer.behavior.sram_reuse == "systolic":
-        row = layer.fusion.row_factor[candidates.fusion]
-        column = layer.fusion.column_factor[candidates.fusion]
-        column_steps = grid.total(Loop.OC, partial(layer.steps.outputs, factor=column))
-        row_steps = grid.total(Loop.IC, partial(layer.steps.reduction, factor=row))
-        streamed, summed = pixels * reduction * column_steps, pixels * oc * row_steps
-    w_slices = layer.fusion.weight_slices[candidates.fusion]
-    a_slices = layer.fusion.activation_slices[candidates.fusion]
-    w = candidates.weight_bits * a_slices
-    a = candidates.activation_bits * w_slices
-    acc = layer.behavior.accumulator_bits
-    kept_inputs = pixels * reduction * trips[Loop.OC] * candidates.activation_bits
-    kept_outputs = pixels * oc * trips[Loop.IC] * acc
-    pixel_tiles = trips[Loop.B] * trips[Loop.OW] * trips[Loop.OH]
-    kept_weights = reduction * oc * pixel_tiles * candidates.weight_bits
-    sums = summed * acc * w_slices * a_slices
-    return (
-        np.stack([kept_inputs, streamed * a, streamed * a]),
-        np.stack([macs * w, macs * w, kept_weights]),
-        np.stack([sums, kept_outputs, sums]),
-    )
+
+    kept_inputs: IntArray
+    streamed_inputs: IntArray
+    kept_weights: IntArray
+    streamed_weights: IntArray
+    kept_outputs: IntArray
+    streamed_outputs: IntArray
+
+    @classmethod
+    def prepare(cls, layer: TiledLayer) -> Exchange:
+        """Count the elements of every tiling."""
+        grid, fusion, trips = layer.grid, layer.fusion, layer.grid.trips
+        b, ow, oh, ic, oc = (grid.total(loop, lambda size: size) for loop in Loop)
+        pixels, reduction = b * ow * oh, layer.steps.taps * ic
+        macs = (pixels * reduction * oc)[None, :]
+        streamed, summed = macs, macs
+        if layer.behavior.sram_reuse == "systolic":
+
+            def steps(loop: Loop, measure: Callable[..., IntArray], factors: IntArray) -> IntArray:
+                each = [grid.total(loop, partial(measure, factor=int(f))) for f in factors]
+                return np.stack(each)
+
+            streamed = (
+                pixels * reduction * steps(Loop.OC, layer.steps.outputs, fusion.column_factor)
+            )
+            summed = pixels * oc * steps(Loop.IC, layer.steps.reduction, fusion.row_factor)
+        pixel_tiles = trips[Loop.B] * trips[Loop.OW] * trips[Loop.OH]
+        return cls(
+            kept_inputs=(pixels * reduction * trips[Loop.OC])[None, :],
+            streamed_inputs=streamed * fusion.weight_slices[:, None],
+            kept_weights=(reduction * oc * pixel_tiles)[None, :],
+            streamed_weights=macs * fusion.activation_slices[:, None],
+            kept_outputs=(pixels * oc * trips[Loop.IC])[None, :],
+            streamed_outputs=summed * fusion.passes[:, None],
+        )
 
 
-def inner_accesses(layer: TiledLayer, candidates: Candidates) -> InnerAccesses:
+def inner_accesses(layer: TiledLayer, exchange: Exchange, candidates: Candidates) -> InnerAccesses:
     """What the array exchanges with its buffers, in the inner order that the behavior asks for."""
-    grid = TileGrid(layer.grid.extents, layer.grid.sizes[:, candidates.tiling], layer.grid.used)
-    inputs, weights, outputs = _exchanged(layer, candidates, grid)
+    w, a = candidates.weight_bits, candidates.activation_bits
+    acc = layer.behavior.accumulator_bits
+
+    def bits(elements: IntArray, width: IntArray | int) -> IntArray:
+        return np.asarray(pick(elements, candidates.fusion, candidates.tiling) * width)
+
+    moved_inputs, moved_weights, moved_outputs = (
+        bits(exchange.streamed_inputs, a),
+        bits(exchange.streamed_weights, w),
+        bits(exchange.streamed_outputs, acc),
+    )
+    inputs = np.stack([bits(exchange.kept_inputs, a), moved_inputs, moved_inputs])
+    outputs = np.stack([moved_outputs, bits(exchange.kept_outputs, acc), moved_outputs])
+    weights = np.stack([moved_weights, moved_weights, bits(exchange.kept_weights, w)])
     rule = layer.behavior.inner_order
     if rule == "least_bits":
-        order = np.argmin(_padded_bits(layer, candidates, grid), axis=0)
+        order = np.argmin(_padded_bits(layer, candidates), axis=0)
     elif rule == "least_energy":
         order = np.argmin(_exchange_energy(layer, inputs, weights, outputs), axis=0)
     else:
@@ -190,7 +220,7 @@ def energy(
 def total_energy(
     layer: TiledLayer, inner: InnerAccesses, traffic: Traffic, accelerator: Accelerator
 ) -> FloatArray:
-    """The sum of `energy` over its components, ``[candidates]`` or ``[candidates, orders]``."""
+    """The sum of `energy` over its components, ``[candidates]``."""
     memory, dram = layer.buffers, accelerator.dram
     fetched = (
         (traffic.weights, memory.weight.write_energy_pj_per_bit),
@@ -203,8 +233,7 @@ def total_energy(
     cost = cost + traffic.drains * memory.output.read_energy_pj_per_bit
     cost = cost + traffic.written * dram.write_energy_pj_per_bit
     cost = cost + leakage_energy_pj(accelerator, traffic.cycles)
-    exchanged = _exchange_energy(layer, inner.inputs, inner.weights, inner.outputs)
-    return cost + exchanged.reshape(-1, *[1] * (cost.ndim - 1))
+    return cost + _exchange_energy(layer, inner.inputs, inner.weights, inner.outputs)
 
 
 def energy_floor(

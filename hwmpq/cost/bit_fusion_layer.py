@@ -13,13 +13,14 @@ from hwmpq.cost.bit_fusion_array import Fusion, Steps
 from hwmpq.cost.bit_fusion_spec import BitFusionBehavior
 from hwmpq.cost.bit_fusion_tiles import (
     Factors,
+    Grown,
     input_factors,
     output_factors,
     pick,
     tile_grid,
     weight_factors,
 )
-from hwmpq.cost.loop_outcomes import growth, outcomes
+from hwmpq.cost.loop_outcomes import outcomes
 from hwmpq.cost.tiling import BoolArray, Loop, Order, TileGrid
 from hwmpq.precision import Precision
 
@@ -152,6 +153,14 @@ def _possible(
     return TileGrid(grid.extents, grid.sizes[:, fits], grid.used)
 
 
+def idle_loops_count(behavior: BitFusionBehavior) -> bool:
+    """Whether the place of a loop of one trip changes what an order costs.
+
+    It does under ``write_back_size: fills``, which asks whether any loop was absorbed.
+    """
+    return behavior.write_back_size == "fills"
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class TiledLayer:
     """A layer, one group of it, under every candidate tiling.
@@ -165,6 +174,7 @@ class TiledLayer:
         weights: sizes of weight tiles.
         inputs: sizes of input tiles.
         outputs: sizes of output tiles.
+        grown: sizes of weights, inputs and outputs that are kept while loops run.
         compute_cycles: cycles of the array, ``[classes, tilings]``.
     """
 
@@ -176,6 +186,7 @@ class TiledLayer:
     weights: Factors
     inputs: Factors
     outputs: Factors
+    grown: tuple[Grown, Grown, Grown]
     compute_cycles: IntArray
 
     @classmethod
@@ -190,31 +201,24 @@ class TiledLayer:
         """Size every tiling that has a chance to fit at the narrowest of some precisions."""
         grid = tile_grid(steps, behavior)
         grid = _possible(grid, steps, behavior, buffers, narrowest)
+        running = tuple(
+            loop for loop in Loop if idle_loops_count(behavior) or (grid.trips[loop] > 1).any()
+        )
+        weights = weight_factors(grid, steps, fusion, behavior)
+        inputs = input_factors(grid, steps, fusion, behavior)
+        outputs = output_factors(grid, steps, fusion, behavior)
         return cls(
             steps=steps,
             fusion=fusion,
             behavior=behavior,
             buffers=buffers,
             grid=grid,
-            weights=weight_factors(grid, steps, fusion, behavior),
-            inputs=input_factors(grid, steps, fusion, behavior),
-            outputs=output_factors(grid, steps, fusion, behavior),
+            weights=weights,
+            inputs=inputs,
+            outputs=outputs,
+            grown=(weights.grown(running), inputs.grown(running), outputs.grown(running)),
             compute_cycles=steps.compute_cycles(grid, fusion),
         )
-
-    @property
-    def idle_loops_count(self) -> bool:
-        """Whether the place of a loop of one trip changes what an order costs.
-
-        It does under ``write_back_size: fills``, which asks whether any loop was absorbed.
-        """
-        return self.behavior.write_back_size == "fills"
-
-    @property
-    def running_loops(self) -> tuple[Loop, ...]:
-        """Loops whose place in the order matters."""
-        several = (self.grid.trips > 1).any(axis=1)
-        return tuple(loop for loop in Loop if self.idle_loops_count or several[loop])
 
     def fits(
         self, fusion: IntArray, weight_bits: IntArray, activation_bits: IntArray
@@ -248,19 +252,13 @@ class TiledLayer:
         behavior, buffers = self.behavior, self.buffers
         w, a = candidates.weight_bits, candidates.activation_bits
         width = np.full_like(a, behavior.accumulator_bits)
-        running = self.running_loops
         growths = [
-            growth(
-                *factors.at(candidates.fusion, candidates.tiling),
-                factors.indexed,
-                bits,
-                memory.size_bits,
-                running,
-            )
-            for factors, bits, memory in (
-                (self.weights, w, buffers.weight),
-                (self.inputs, a, buffers.input),
-                (self.outputs, width, buffers.output),
+            grown.growth(candidates.fusion, candidates.tiling, bits, memory.size_bits)
+            for grown, bits, memory in zip(
+                self.grown,
+                (w, a, width),
+                (buffers.weight, buffers.input, buffers.output),
+                strict=True,
             )
         ]
         exposing = behavior.exposed_transfer == "largest_resident"

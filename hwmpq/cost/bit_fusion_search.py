@@ -16,8 +16,8 @@ import numpy as np
 from hwmpq.accelerator.spec import Accelerator
 from hwmpq.cost.base import FloatArray, IntArray
 from hwmpq.cost.bit_fusion_bounds import lower_bounds
-from hwmpq.cost.bit_fusion_energy import energy_floor, inner_accesses, total_energy
-from hwmpq.cost.bit_fusion_layer import Candidates, TiledLayer, Traffic
+from hwmpq.cost.bit_fusion_energy import Exchange, energy_floor, inner_accesses, total_energy
+from hwmpq.cost.bit_fusion_layer import Candidates, TiledLayer, Traffic, idle_loops_count
 from hwmpq.cost.tiling import LOOP_ORDERS, BoolArray, distinct_orders
 from hwmpq.errors import UnsupportedError
 
@@ -36,7 +36,7 @@ _ROUNDING = 1e-9
 _WORTH_BOUNDING = 4_000
 """Candidates from which on bounding energies is cheaper than evaluating."""
 
-_STEP = 1_000
+_STEP = 2_000
 """Candidates that are evaluated before the bounds of the rest are looked at again."""
 
 _LIGHTER = 2.0**-50
@@ -81,7 +81,7 @@ class Choice:
 
 def _least(owner: IntArray, values: IntArray) -> BoolArray:
     """Where a value is the least of its owner."""
-    least = np.full(int(owner.max()) + 1, np.iinfo(values.dtype).max)
+    least = np.full(int(owner.max()) + 1, values.max())
     np.minimum.at(least, owner, values)
     return np.asarray(values == least[owner])
 
@@ -103,6 +103,7 @@ class _Search:
     """Search over one block of precisions, whose indices count from zero."""
 
     layer: TiledLayer
+    exchange: Exchange
     accelerator: Accelerator
     ranks: Sequence[int]
     slack: float
@@ -119,9 +120,11 @@ class _Search:
             fewest = np.flatnonzero(_least(owner, every.traffic.cycles))
             chosen = block.take(every.candidate[fewest])
             traffic = every.traffic.take((fewest,))
-            inner = inner_accesses(self.layer, chosen)
+            inner = inner_accesses(self.layer, self.exchange, chosen)
             cost = total_energy(self.layer, inner, traffic, self.accelerator)
-            found.append(Choice(chosen, ranks[every.order[fewest]], traffic, cost).best())
+            cheapest = np.flatnonzero(_least(chosen.precision, cost))
+            choice = Choice(chosen, ranks[every.order[fewest]], traffic, cost)
+            found.append(choice.take(cheapest).best())
         return _join(found).best()
 
     def run(self, every: Candidates, tilings: int) -> Choice:
@@ -146,7 +149,7 @@ class _Search:
         again = bounds.refetched[where] * min(
             dram.read_energy_pj_per_bit, dram.write_energy_pj_per_bit
         )
-        inner = inner_accesses(self.layer, rest)
+        inner = inner_accesses(self.layer, self.exchange, rest)
         moved_once = total_energy(self.layer, inner, bounds.traffic.take(where), self.accelerator)
         least = (moved_once + again) * self.slack
         return self._best_first(rest, fewest[where], least, best)
@@ -185,6 +188,7 @@ class _Search:
 
 def search(
     layer: TiledLayer,
+    exchange: Exchange,
     fusion: IntArray,
     weight_bits: IntArray,
     activation_bits: IntArray,
@@ -194,6 +198,7 @@ def search(
 
     Args:
         layer: the layer, prepared.
+        exchange: what its array exchanges with the buffers.
         fusion: fusion class of each precision.
         weight_bits: weight bits of each precision.
         activation_bits: activation bits of each precision.
@@ -203,7 +208,7 @@ def search(
         UnsupportedError: at some precision no tile fits the buffers.
     """
     tilings = layer.grid.sizes.shape[1]
-    ranks = distinct_orders(layer.grid.trips, drop_idle=not layer.idle_loops_count)
+    ranks = distinct_orders(layer.grid.trips, drop_idle=not idle_loops_count(layer.behavior))
     # Lowering the bounds keeps all candidates that may tie, of which the simulator reports the
     # first. Among all integers very many tie, and any of them will do: raising drops them.
     keep_ties = layer.behavior.tile_sizes == "powers_of_two"
@@ -220,7 +225,7 @@ def search(
             activation_bits=np.repeat(activation_bits[block], tilings),
             tiling=np.tile(np.arange(tilings), count),
         )
-        found.append(_Search(layer, accelerator, ranks, slack).run(every, tilings))
+        found.append(_Search(layer, exchange, accelerator, ranks, slack).run(every, tilings))
     return _join(found)
 
 

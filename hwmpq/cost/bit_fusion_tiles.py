@@ -13,6 +13,7 @@ import numpy as np
 from hwmpq.cost.base import IntArray, ceil_div
 from hwmpq.cost.bit_fusion_array import Fusion, Steps, possible_factors
 from hwmpq.cost.bit_fusion_spec import BitFusionBehavior
+from hwmpq.cost.loop_outcomes import Growth, grown
 from hwmpq.cost.tiling import Loop, TileGrid, powers_of_two, useful_sizes
 
 Measure = Callable[[IntArray], IntArray]
@@ -130,18 +131,39 @@ class Factors:
     tile_elements: IntArray
     all_elements: IntArray
 
-    def at(self, classes: IntArray, tilings: IntArray) -> tuple[list[IntArray], list[IntArray]]:
-        """Parts and wholes of chosen candidates, ``[candidates]`` for each loop."""
-        return (
-            [pick(part, classes, tilings) for part in self.parts],
-            [pick(whole, classes, tilings) for whole in self.wholes],
-        )
+    def grown(self, running: Sequence[Loop]) -> Grown:
+        """Sizes by the loops that have run inside, for loops that may have several trips."""
+        loops = tuple(loop for loop in running if self.indexed[loop])
+        others = tuple(loop for loop in running if not self.indexed[loop])
+        return Grown(loops, others, grown(self.parts, self.wholes, loops))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grown:
+    """Elements of the part of an operand that is kept.
+
+    Attributes:
+        loops: loops that index the operand.
+        others: loops that do not.
+        elements: elements of the part, ``[sets of loops, classes or 1, tilings]``.
+    """
+
+    loops: tuple[Loop, ...]
+    others: tuple[Loop, ...]
+    elements: IntArray
+
+    def growth(
+        self, classes: IntArray, tilings: IntArray, bits: IntArray, capacity_bits: int
+    ) -> Growth:
+        """Growth of chosen candidates, with so many bits an element, in a buffer."""
+        rows = classes if self.elements.shape[1] > 1 else 0
+        sizes = self.elements[:, rows, tilings] * bits
+        return Growth(self.loops, self.others, sizes, 2 * sizes <= capacity_bits)
 
 
 def pick(values: IntArray, classes: IntArray, tilings: IntArray) -> IntArray:
     """Values of candidates out of ``[classes or 1, tilings]``."""
-    rows = classes if len(values) > 1 else np.zeros_like(classes)
-    picked: IntArray = values[rows, tilings]
+    picked: IntArray = values[classes, tilings] if len(values) > 1 else values[0, tilings]
     return picked
 
 

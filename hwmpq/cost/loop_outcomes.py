@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from math import prod
 
 import numpy as np
 
@@ -21,53 +22,44 @@ from hwmpq.cost.base import IntArray
 from hwmpq.cost.tiling import BoolArray, Loop, Order
 
 
+def grown(
+    parts: Sequence[IntArray], wholes: Sequence[IntArray], loops: Sequence[Loop]
+) -> IntArray:
+    """Sizes of an operand's part by the loops that have run inside of it, ``[sets, ...]``.
+
+    A set of loops is a number: bit ``i`` stands for the ``i``-th of `loops`. Loops that are not
+    given have one trip, or do not index the operand.
+
+    Args:
+        parts: the tile's factor in each loop; 1 where the loop does not index the operand.
+        wholes: the factor over all tiles of the loop, at least that of one.
+        loops: loops that index the operand.
+
+    >>> two, six = np.array([2]), np.array([6])
+    >>> grown([two] * 5, [six] * 5, [Loop.IC, Loop.OC]).ravel().tolist()
+    [32, 96, 96, 288]
+    """
+    sizes = np.asarray(prod((parts[loop] for loop in Loop if loop not in loops), start=1))[None]
+    for loop in loops:
+        sizes = np.concatenate([sizes * parts[loop], sizes * wholes[loop]])
+    return sizes
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Growth:
     """The part of one operand that is kept, by the loops that have run inside of it.
 
-    A set of loops is a number: bit ``i`` stands for the ``i``-th of `loops`.
-
     Attributes:
-        loops: loops of several trips that index the operand.
-        others: loops of several trips that do not.
+        loops: loops that index the operand, which `grown` numbers the sets of.
+        others: loops that do not.
         bits: size of the part, ``[sets, candidates]``.
-        fits: whether two of it fit the buffer, ``[sets, candidates]``.
+        fits: whether two of it fit the buffer, half of which is for the next tile, likewise.
     """
 
     loops: tuple[Loop, ...]
     others: tuple[Loop, ...]
     bits: IntArray
     fits: BoolArray
-
-
-def growth(
-    parts: Sequence[IntArray],
-    wholes: Sequence[IntArray],
-    indexed: Sequence[bool],
-    bits: IntArray,
-    capacity_bits: int,
-    running: Sequence[Loop] = tuple(Loop),
-) -> Growth:
-    """How one operand grows in its buffer, half of which is for the next tile.
-
-    Args:
-        parts: the tile's factor in each loop, ``[candidates]`` each; 1 where not indexed.
-        wholes: the factor over all tiles of the loop, at least that of one.
-        indexed: whether the loop indexes the operand.
-        bits: bits of an element, ``[candidates]``.
-        capacity_bits: size of the buffer.
-        running: loops that may have several trips; a part is a whole in the others.
-    """
-    loops = tuple(loop for loop in running if indexed[loop])
-    tile = bits
-    for loop in Loop:
-        if indexed[loop] and loop not in loops:
-            tile = tile * parts[loop]
-    sizes = tile[None, :]
-    for loop in loops:
-        sizes = np.concatenate([sizes * parts[loop], sizes * wholes[loop]])
-    others = tuple(loop for loop in running if not indexed[loop])
-    return Growth(loops, others, sizes, 2 * sizes <= capacity_bits)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

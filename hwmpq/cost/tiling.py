@@ -8,7 +8,7 @@ output channels; the kernel is never tiled. What an order moves is in
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
 
@@ -102,21 +102,22 @@ class TileGrid:
         extents: size of each loop.
         sizes: tile sizes, ``[loops, tilings]``.
         used: whether the last tile of a loop counts by its own size instead of as a whole tile.
+        trips: iterations of each loop, ``[loops, tilings]``.
     """
 
     extents: IntArray
     sizes: IntArray
     used: bool
+    trips: IntArray = field(init=False)
 
-    @property
-    def trips(self) -> IntArray:
-        """Iterations of each loop, ``[loops, tilings]``."""
-        return ceil_div(self.extents[:, None], self.sizes)
+    def __post_init__(self) -> None:
+        """Count the trips, once."""
+        object.__setattr__(self, "trips", ceil_div(self.extents[:, None], self.sizes))
 
     def total(self, loop: Loop, measure: Callable[[IntArray], IntArray]) -> IntArray:
         """Sum of a measure of the tile size over all tiles of one loop, ``[tilings]``."""
         size = self.sizes[loop]
-        trips = ceil_div(self.extents[loop], size)
+        trips = self.trips[loop]
         if not self.used:
             return np.asarray(trips * measure(size), dtype=np.int64)
         rest = self.extents[loop] - (trips - 1) * size
