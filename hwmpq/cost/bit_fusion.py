@@ -29,7 +29,7 @@ from hwmpq.cost.bit_fusion_energy import (
     inner_accesses,
 )
 from hwmpq.cost.bit_fusion_layer import Buffers, TiledLayer
-from hwmpq.cost.bit_fusion_search import Choice, search
+from hwmpq.cost.bit_fusion_search import Choice, Wanted, search
 from hwmpq.cost.bit_fusion_spec import BitFusionArray, BitFusionBehavior
 from hwmpq.cost.compulsory import stationary_elements, touched_input_elements
 from hwmpq.cost.tiling import LOOP_ORDERS
@@ -137,7 +137,7 @@ class BitFusion:
         tiled = TiledLayer.prepare(steps, fusion, behavior, buffers, narrowest)
         exchange = Exchange.prepare(tiled)
         try:
-            choice = search(tiled, exchange, index, weights, activations, accelerator)
+            choice = search(tiled, exchange, Wanted(index, weights, activations), accelerator)
         except UnsupportedError as error:
             msg = f"layer '{layer.name}' on '{accelerator.name}': {error}"
             raise UnsupportedError(msg) from error

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from hwmpq.cost.bit_fusion_layer import Candidates, TiledLayer, Traffic, idle_lo
 from hwmpq.cost.tiling import LOOP_ORDERS, BoolArray, distinct_orders
 from hwmpq.errors import UnsupportedError
 
-_ENTRIES = 200_000
+_ENTRIES = 100_000
 """Entries of an intermediate array that still fit the processor's caches."""
 
 _BLOCK = 4_000
@@ -86,6 +87,12 @@ def _least(owner: IntArray, values: IntArray) -> BoolArray:
     return np.asarray(values == least[owner])
 
 
+def _place(owner: IntArray) -> IntArray:
+    """Place of each entry among those of its owner; owners ascend."""
+    place: IntArray = np.arange(len(owner)) - np.searchsorted(owner, owner)
+    return place
+
+
 def _join(choices: Sequence[Choice]) -> Choice:
     def joined(name: str, owner: str) -> IntArray:
         return np.concatenate([getattr(getattr(choice, owner), name) for choice in choices])
@@ -96,6 +103,24 @@ def _join(choices: Sequence[Choice]) -> Choice:
         Traffic(*(joined(name, "traffic") for name in Traffic.__slots__)),
         np.concatenate([choice.energy_pj for choice in choices]),
     )
+
+
+class Wanted(NamedTuple):
+    """Precisions to search; every array is ``[precisions]``.
+
+    Attributes:
+        fusion: fusion class.
+        weight_bits: weight bits.
+        activation_bits: activation bits.
+    """
+
+    fusion: IntArray
+    weight_bits: IntArray
+    activation_bits: IntArray
+
+    def candidates(self, precision: IntArray, tiling: IntArray) -> Candidates:
+        """Pairs of a precision, by its index, and a tiling."""
+        return Candidates(precision, *(values[precision] for values in self), tiling)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,22 +152,20 @@ class _Search:
             found.append(choice.take(cheapest).best())
         return _join(found).best()
 
-    def run(self, every: Candidates, tilings: int) -> Choice:
-        """The best candidate of each precision of the block, ``every`` being all pairs."""
-        first = every.take(slice(0, None, tilings))
-        lists = (first.fusion, first.weight_bits, first.activation_bits)
-        bounds = lower_bounds(self.layer, *lists)
-        fits = self.layer.fits(*lists)
-        _require_fit(self.layer, fits, first)
+    def run(self, wanted: Wanted) -> Choice:
+        """The best candidate of each precision."""
+        bounds = lower_bounds(self.layer, *wanted)
+        fits = self.layer.fits(*wanted)
+        _require_fit(self.layer, fits, wanted)
         fewest = np.where(fits, bounds.traffic.cycles, _NEVER)
         moved = bounds.traffic.dram_read + bounds.traffic.written + bounds.refetched
         promise = fewest + moved * _LIGHTER
-        best = self.evaluate(every.take(self._most_promising(promise, fewest)))
+        best = self.evaluate(wanted.candidates(*self._most_promising(promise, fewest)))
         few, low = best.traffic.cycles[:, None], best.energy_pj[:, None]
         floor = energy_floor(self.layer, bounds.traffic, bounds.refetched, self.accelerator)
         level = (fewest == few) & (floor * self.slack <= low)
         where = np.nonzero((fewest < few) | level)
-        rest = every.take(np.ravel_multi_index(where, fewest.shape))
+        rest = wanted.candidates(*where)
         if len(rest) <= _WORTH_BOUNDING:
             return _join([best, self.evaluate(rest)]).best() if len(rest) else best
         dram = self.accelerator.dram
@@ -158,9 +181,9 @@ class _Search:
         self, rest: Candidates, cycles: IntArray, energy_pj: FloatArray, best: Choice
     ) -> Choice:
         """Evaluate by the bounds, those of every precision alike, until none is below the best."""
-        order = np.lexsort((rest.tiling, energy_pj, cycles, rest.precision))
-        ahead = np.searchsorted(rest.precision[order], rest.precision[order])
-        order = order[np.argsort(np.arange(len(order)) - ahead, kind="stable")]
+        order = np.lexsort((energy_pj, cycles, rest.precision))
+        place = _place(rest.precision[order])
+        order = order[np.argsort(place, kind="stable")]
         rest, cycles, energy_pj = rest.take(order), cycles[order], energy_pj[order]
         while len(rest):
             found = self.evaluate(rest.take(slice(0, _STEP)))
@@ -175,23 +198,21 @@ class _Search:
         return best
 
     @staticmethod
-    def _most_promising(promise: FloatArray, bound: IntArray) -> IntArray:
-        """Flat indices of the feasible pairs of least promise, some for each precision."""
+    def _most_promising(promise: FloatArray, bound: IntArray) -> tuple[IntArray, IntArray]:
+        """Precisions and tilings of the feasible pairs of least promise."""
         probes = min(_PROBES, promise.shape[1])
         promise = np.where(bound == _NEVER, np.inf, promise)
         limit = np.partition(promise, probes - 1, axis=1)[:, probes - 1 : probes]
         # Of equal promise the first ones, whatever else is in the grid.
-        better = np.isfinite(promise) & (promise <= limit)
-        better &= (promise < limit) | (np.cumsum(better, axis=1) <= probes)
-        return np.flatnonzero(better)
+        row, column = np.nonzero(np.isfinite(promise) & (promise <= limit))
+        keep = (promise[row, column] < limit[row, 0]) | (_place(row) < probes)
+        return row[keep], column[keep]
 
 
 def search(
     layer: TiledLayer,
     exchange: Exchange,
-    fusion: IntArray,
-    weight_bits: IntArray,
-    activation_bits: IntArray,
+    wanted: Wanted,
     accelerator: Accelerator,
 ) -> Choice:
     """The best tiling and loop order at each precision.
@@ -199,9 +220,7 @@ def search(
     Args:
         layer: the layer, prepared.
         exchange: what its array exchanges with the buffers.
-        fusion: fusion class of each precision.
-        weight_bits: weight bits of each precision.
-        activation_bits: activation bits of each precision.
+        wanted: the precisions.
         accelerator: where energies come from.
 
     Raises:
@@ -214,28 +233,18 @@ def search(
     keep_ties = layer.behavior.tile_sizes == "powers_of_two"
     slack = 1 - _ROUNDING if keep_ties else 1 + _ROUNDING
     step = max(1, _ENTRIES // tilings)
-    found = []
-    for start in range(0, len(fusion), step):
-        block = slice(start, start + step)
-        count = len(fusion[block])
-        every = Candidates(
-            precision=np.repeat(np.arange(count), tilings),
-            fusion=np.repeat(fusion[block], tilings),
-            weight_bits=np.repeat(weight_bits[block], tilings),
-            activation_bits=np.repeat(activation_bits[block], tilings),
-            tiling=np.tile(np.arange(tilings), count),
-        )
-        found.append(_Search(layer, exchange, accelerator, ranks, slack).run(every, tilings))
-    return _join(found)
+    finder = _Search(layer, exchange, accelerator, ranks, slack)
+    blocks = (slice(start, start + step) for start in range(0, len(wanted.fusion), step))
+    return _join([finder.run(Wanted(*(values[block] for values in wanted))) for block in blocks])
 
 
-def _require_fit(layer: TiledLayer, fits: BoolArray, first: Candidates) -> None:
+def _require_fit(layer: TiledLayer, fits: BoolArray, wanted: Wanted) -> None:
     """Check that every precision has a tile."""
     able = fits.any(axis=1)
     if not able.all():
         worst, buffers = int(np.argmin(able)), layer.buffers
         msg = (
-            f"at {first.weight_bits[worst]}/{first.activation_bits[worst]} bits no tile fits half "
+            f"at {wanted.weight_bits[worst]}/{wanted.activation_bits[worst]} bits no tile fits half "
             f"of each buffer ({buffers.weight.size_bits}, {buffers.input.size_bits} and "
             f"{buffers.output.size_bits} bits for weights, inputs and outputs); "
             "enlarge the memories or narrow the layer"

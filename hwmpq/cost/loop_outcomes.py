@@ -137,8 +137,13 @@ class _Fate:
         )
 
 
-def _fate(fits: BoolArray, operand: Growth, orders: tuple[Order, ...]) -> _Fate:
-    """Fates of an operand under patterns whose sets fit as told, ``[patterns, sets]``."""
+def _fate(
+    fits: BoolArray, several: BoolArray, operand: Growth, orders: tuple[Order, ...]
+) -> _Fate:
+    """Fates of an operand under patterns whose sets fit as told, ``[patterns, sets]``.
+
+    A loop of one trip, of those in `several` ``[patterns, loops]``, fetches nothing again.
+    """
     chains, inside = _places(orders, operand.loops, operand.others)
     shape = (len(fits), len(orders))
     resident, fitting = np.zeros(shape, dtype=np.int64), np.ones(shape, dtype=np.bool_)
@@ -148,19 +153,47 @@ def _fate(fits: BoolArray, operand: Growth, orders: tuple[Order, ...]) -> _Fate:
     # Nothing has outgrown the buffer before the first loop has run, however large the tile.
     outgrown = ~fits
     outgrown[:, 0] = False
-    return _Fate(resident, resident > 0, tuple(outgrown[:, sets] for sets in inside))
+    again = tuple(
+        outgrown[:, sets] & several[:, loop : loop + 1]
+        for loop, sets in zip(operand.others, inside, strict=True)
+    )
+    return _Fate(resident, resident > 0, again)
 
 
-def _patterns(operands: Sequence[Growth]) -> tuple[list[BoolArray], IntArray]:
-    """Distinct patterns by operand, ``[patterns, sets]``, and the pattern of each candidate."""
-    key: IntArray = np.zeros(operands[0].bits.shape[1], dtype=np.int64)
-    offsets = np.cumsum([0, *(len(operand.fits) for operand in operands)])
-    for operand, offset in zip(operands, offsets[:-1], strict=True):
-        for number, fits in enumerate(operand.fits):
-            key |= fits.astype(np.int64) << (int(offset) + number)
+def _patterns(flags: Sequence[BoolArray]) -> tuple[list[BoolArray], IntArray]:
+    """Distinct patterns, ``[patterns, flags]`` for each block of flags, and each candidate's.
+
+    Args:
+        flags: blocks of ``[flags, candidates]``, at most 63 flags in all.
+    """
+    key: IntArray = np.zeros(flags[0].shape[1], dtype=np.int64)
+    offsets = np.cumsum([0, *(len(block) for block in flags)])
+    for block, offset in zip(flags, offsets[:-1], strict=True):
+        for number, flag in enumerate(block):
+            key |= flag.astype(np.int64) << (int(offset) + number)
     distinct, index = np.unique(key, return_inverse=True)
     bits = (distinct[:, None] >> np.arange(int(offsets[-1]))) & 1 == 1
     return np.split(bits, offsets[1:-1], axis=1), index.reshape(-1)
+
+
+def _least_refetching(codes: IntArray, flags: int) -> BoolArray:
+    """Where no order of the same pattern fetches a part of what this one does, and no more.
+
+    A code has a bit for each loop that fetches an operand again, ``[patterns, orders]``.
+    """
+    reached = np.zeros((len(codes), 1 << flags), dtype=np.bool_)
+    rows = np.arange(len(codes))[:, None]
+    reached[rows, codes] = True
+    numbers = np.arange(1 << flags)
+    below = reached.copy()  # whether a subset, or the set itself, is reached
+    beaten = np.zeros_like(reached)
+    for flag in range(flags):
+        with_it = numbers[numbers >> flag & 1 == 1]
+        below[:, with_it] |= below[:, with_it ^ (1 << flag)]
+    for flag in range(flags):
+        with_it = numbers[numbers >> flag & 1 == 1]
+        beaten[:, with_it] |= below[:, with_it ^ (1 << flag)]
+    return np.asarray(~beaten[rows, codes])
 
 
 def outcomes(
@@ -172,23 +205,31 @@ def outcomes(
 ) -> Outcomes:
     """Every outcome of every candidate under some orders.
 
+    Where residents do not differ, outcomes that fetch again all that another one does, and more,
+    are left out: none of them is ever faster or cheaper.
+
     Args:
         operands: weights, inputs, outputs, or whatever shares the loops.
         trips: trips of each loop, ``[loops, candidates]``.
         orders: loops from the outermost in.
         residents: whether orders that move the same differ by the parts that they keep resident.
     """
-    patterns, pattern = _patterns(operands)
-    fates = [_fate(fits, of, orders) for fits, of in zip(patterns, operands, strict=True)]
-    code: IntArray = np.zeros((len(patterns[0]), len(orders)), dtype=np.int64)
-    for fate, operand in zip(fates, operands, strict=True):
-        for again in fate.again:
-            code = code * 2 + again
-        if residents:
+    (*patterns, several), pattern = _patterns([*(of.fits for of in operands), trips > 1])
+    fates = [_fate(fits, several, of, orders) for fits, of in zip(patterns, operands, strict=True)]
+    again = [flag for fate in fates for flag in fate.again]
+    code: IntArray = np.zeros((len(several), len(orders)), dtype=np.int64)
+    for number, flag in enumerate(again):
+        code |= flag.astype(np.int64) << number
+    if residents:
+        for fate, operand in zip(fates, operands, strict=True):
             code = code * len(operand.bits) + fate.resident
+        where = np.arange(code.size)
+    else:
+        where = np.flatnonzero(_least_refetching(code, len(again)))
     step = int(code.max()) + 1
     code += np.arange(len(code))[:, None] * step
-    distinct, first = np.unique(code, return_index=True)
+    distinct, first = np.unique(code.reshape(-1)[where], return_index=True)
+    first = where[first]
     count = np.bincount(distinct // step, minlength=len(code))
     # Outcomes of one pattern lie side by side, so each candidate takes a range of them.
     start = np.cumsum(count) - count
