@@ -1,6 +1,6 @@
 """BISMO, a matrix multiplier serial in both operands: one bit plane against one bit plane a cycle.
 
-An overlay of ``rows x columns`` dot products of ``depth`` bits each (Dm x Dn x Dk in its papers),
+An overlay of ``rows x cols`` dot products of ``depth`` bits each (Dm x Dn x Dk in its papers),
 public as EECS-NTNU/bismo. A product of a ``w``-bit and an ``a``-bit matrix takes ``w * a`` passes
 over the tiles. With two memory ports instead of one it also explains the latency table that HAQ
 published for a 16 x 256 x 16 machine (mit-han-lab/haq, batch 16), whose simulator was never
@@ -33,14 +33,14 @@ class BismoArray(Spec):
     Attributes:
         rows: rows of the left matrix (output channels) side by side, Dm.
         depth: bits of one dot product, Dk.
-        columns: columns of the right matrix (output pixels) side by side, Dn.
+        cols: columns of the right matrix (output pixels) side by side, Dn.
         result_bits: width of a written result.
         energy_pj_per_binary_mac: energy of an AND, a popcount and their share of accumulation.
     """
 
     rows: PositiveInt
     depth: PositiveInt
-    columns: PositiveInt
+    cols: PositiveInt
     result_bits: PositiveInt = 32
     energy_pj_per_binary_mac: NonNegativeFloat
 
@@ -100,15 +100,15 @@ class Bismo:
             per_image=behavior.batch == "per_image",
             pack=behavior.groups == "packed",
         )
-        grid = tiles(shape, array.rows, array.depth, array.columns)
+        grid = tiles(shape, array.rows, array.depth, array.cols)
         passes = weight * activation
         compute = shape.count * grid.count * passes
-        peak = array.rows * array.depth * array.columns
+        peak = array.rows * array.depth * array.cols
         work = layer.macs * passes
         traffic, busy = _traffic(shape, grid, weight, activation, accelerator)
         # Every cycle reads a slice of depth bits for each row and each column.
         traffic.read(accelerator.memory_for("weight"), compute * array.rows * array.depth)
-        traffic.read(accelerator.memory_for("input"), compute * array.columns * array.depth)
+        traffic.read(accelerator.memory_for("input"), compute * array.cols * array.depth)
         compulsory_w = stationary_elements(layer) * weight
         compulsory_a = touched_input_elements(layer) * activation
         results = layer.output_elements * array.result_bits
@@ -147,7 +147,7 @@ def depth_chunks(
     """
     array = cast(BismoArray, accelerator.compute)
     left = grid.depth * array.rows * array.depth * weight
-    right = grid.depth * array.columns * array.depth * activation
+    right = grid.depth * array.cols * array.depth * activation
     left_room = overlap.share_bits(accelerator, "weight") // BUFFER_REGIONS
     right_room = overlap.share_bits(accelerator, "input") // BUFFER_REGIONS
     pieces = np.maximum(ceil_div(left, left_room), ceil_div(right, right_room))
@@ -170,10 +170,10 @@ def _traffic(
     again = grid.columns if behavior.lhs_fetch == "per_column_tile" else 1
     word = shape.count * grid.depth * array.depth
     left = word * grid.rows * array.rows * again * weight
-    right = word * grid.columns * array.columns * activation
+    right = word * grid.columns * array.cols * activation
     pieces = depth_chunks(grid, weight, activation, accelerator)
     results = (
-        shape.count * (grid.rows * array.rows) * (grid.columns * array.columns) * array.result_bits
+        shape.count * (grid.rows * array.rows) * (grid.columns * array.cols) * array.result_bits
     )
     partial = results * (pieces - 1)
     traffic = overlap.Traffic(

@@ -76,7 +76,7 @@ def buffers_of(accelerator: Accelerator) -> Buffers:
 
 def compute_bound(macs: int, fusion: Fusion, array: BitFusionArray) -> IntArray:
     """Cycles with every unit busy in every cycle: ``ceil(macs * passes / (N M products))``."""
-    units = array.rows * array.columns
+    units = array.rows * array.cols
     return ceil_div(macs * fusion.passes, units * fusion.products)
 
 
@@ -148,7 +148,7 @@ class BitFusion:
         traffic, groups = choice.traffic, nest.groups
         macs = nest.macs
         bound = compute_bound(macs, fusion, array)[index]
-        peak = array.rows * array.columns * fusion.products[index]
+        peak = array.rows * array.cols * fusion.products[index]
         useful: FloatArray = macs * fusion.passes[index] / (groups * traffic.compute_cycles * peak)
         return LayerCosts(
             compute_cycles=groups * traffic.compute_cycles,

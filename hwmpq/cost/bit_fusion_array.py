@@ -24,7 +24,7 @@ def operands_per_unit(bits: IntArray, array: BitFusionArray, rounding: str) -> I
     get_perf_factor; slices are ours, the simulator divides by zero).
 
     >>> array = BitFusionArray(
-    ...     rows=1, columns=1, max_bits=8, min_bits=2, energy_pj_per_unit_cycle=0
+    ...     rows=1, cols=1, max_bits=8, min_bits=2, energy_pj_per_unit_cycle=0
     ... )
     >>> operands_per_unit(np.array([1, 2, 3, 4, 5, 8, 16]), array, "floor").tolist()
     [4, 4, 2, 2, 1, 1, 1]
@@ -112,7 +112,7 @@ def possible_factors(
     """Factors of rows and of columns that occur at any width of one slice, ascending.
 
     >>> array = BitFusionArray(
-    ...     rows=1, columns=1, max_bits=8, min_bits=2, energy_pj_per_unit_cycle=0
+    ...     rows=1, cols=1, max_bits=8, min_bits=2, energy_pj_per_unit_cycle=0
     ... )
     >>> possible_factors(array, BitFusionBehavior())
     ((1, 2, 4, 8, 16), (1,))
@@ -157,7 +157,7 @@ class Steps:
 
     def outputs(self, channels: IntArray, factor: IntArray | int) -> IntArray:
         """Steps along the columns: ``ceil(k / (M f))``."""
-        return ceil_div(channels, self.array.columns * factor)
+        return ceil_div(channels, self.array.cols * factor)
 
     def compute_cycles(self, grid: TileGrid, fusion: Fusion) -> IntArray:
         """Cycles of all tiles, ``[classes, tilings]``: a product of sums over the loops.
@@ -185,7 +185,7 @@ class Steps:
         size = grid.sizes
         pixels = size[Loop.B] * size[Loop.OW] * size[Loop.OH]
         rows = ceil_div(pixels, self.array.rows * fusion.row_factor[:, None])
-        columns = ceil_div(size[Loop.OC], self.array.columns * fusion.column_factor[:, None])
+        columns = ceil_div(size[Loop.OC], self.array.cols * fusion.column_factor[:, None])
         stream = ceil_div(self.taps * size[Loop.IC], fusion.stream_factor[:, None])
         cycles: IntArray = fusion.passes[:, None] * tiles * rows * columns * stream
         return cycles

@@ -80,7 +80,7 @@ def _padded_bits(layer: TiledLayer, candidates: Candidates) -> IntArray:
     row = layer.fusion.row_factor[candidates.fusion]
     column = layer.fusion.column_factor[candidates.fusion]
     i = layer.steps.reduction(size[Loop.IC], row) * array.rows * row
-    o = layer.steps.outputs(size[Loop.OC], column) * array.columns * column
+    o = layer.steps.outputs(size[Loop.OC], column) * array.cols * column
     p = size[Loop.B] * size[Loop.OW] * size[Loop.OH]
     w, a = candidates.weight_bits, candidates.activation_bits
     acc = layer.behavior.accumulator_bits
@@ -186,7 +186,7 @@ def _exchange_energy(
 
 def _array_energy(layer: TiledLayer, traffic: Traffic) -> FloatArray:
     array = layer.steps.array
-    core = array.rows * array.columns * array.energy_pj_per_unit_cycle
+    core = array.rows * array.cols * array.energy_pj_per_unit_cycle
     stalled = traffic.cycles - traffic.compute_cycles
     busy = traffic.compute_cycles + stalled * array.stall_energy_fraction
     return np.asarray(busy * core, dtype=np.float64)

@@ -244,8 +244,8 @@ def _require_fit(layer: TiledLayer, fits: BoolArray, wanted: Wanted) -> None:
     if not able.all():
         worst, buffers = int(np.argmin(able)), layer.buffers
         msg = (
-            f"at {wanted.weight_bits[worst]}/{wanted.activation_bits[worst]} bits no tile fits half "
-            f"of each buffer ({buffers.weight.size_bits}, {buffers.input.size_bits} and "
+            f"at {wanted.weight_bits[worst]}/{wanted.activation_bits[worst]} bits no tile fits "
+            f"half of each buffer ({buffers.weight.size_bits}, {buffers.input.size_bits} and "
             f"{buffers.output.size_bits} bits for weights, inputs and outputs); "
             "enlarge the memories or narrow the layer"
         )

@@ -20,7 +20,7 @@ class BitFusionArray(Spec):
 
     Attributes:
         rows: N, units along the inputs; their products add up.
-        columns: M, units along the output channels.
+        cols: M, units along the output channels.
         max_bits: widest operand that one pass multiplies.
         min_bits: width of the smallest multiplier of a unit; a narrower operand occupies it whole.
         energy_pj_per_unit_cycle: dynamic energy of one unit in one busy cycle, the same at every
@@ -32,7 +32,7 @@ class BitFusionArray(Spec):
     """
 
     rows: PositiveInt
-    columns: PositiveInt
+    cols: PositiveInt
     max_bits: PositiveInt
     min_bits: PositiveInt
     energy_pj_per_unit_cycle: NonNegativeFloat
@@ -44,7 +44,7 @@ class BitFusionArray(Spec):
     def area_mm2(self) -> float | None:
         """Area of the array, where known."""
         each = self.area_um2_per_unit
-        return None if each is None else each * self.rows * self.columns / 1e6
+        return None if each is None else each * self.rows * self.cols / 1e6
 
     @model_validator(mode="after")
     def _widths_in_order(self) -> BitFusionArray:

@@ -69,7 +69,7 @@ def tile_grid(steps: Steps, behavior: BitFusionBehavior) -> TileGrid:
     extents = (nest.batch, nest.out_width, nest.out_height, nest.in_channels, nest.out_channels)
     used = behavior.ragged_tiles == "used"
     if behavior.tile_sizes == "powers_of_two":
-        unit = 1 if steps.im2col else steps.array.columns
+        unit = 1 if steps.im2col else steps.array.cols
         pixels = [
             (min(size, nest.out_width), min(size, nest.out_height))
             for size in powers_of_two(max(nest.out_width, nest.out_height))
@@ -104,7 +104,7 @@ def tile_grid(steps: Steps, behavior: BitFusionBehavior) -> TileGrid:
         1,
         1,
         steps.array.rows * row_factors[0],
-        steps.array.columns * column_factors[0],
+        steps.array.cols * column_factors[0],
     )
     columns = thinned(columns, units, behavior.most_tilings)
     mesh = np.meshgrid(*(np.array(c, dtype=np.int64) for c in columns), indexing="ij")
@@ -224,7 +224,7 @@ def input_factors(
     unrolled = taps if steps.im2col else 1
     channels: list[Measure] = [partial(padded, scale=unrolled, unit=1)]
     if behavior.buffer_padding == "weights_and_inputs":
-        units = steps.array.columns * fusion.activations
+        units = steps.array.cols * fusion.activations
         channels = [partial(padded, scale=unrolled, unit=int(unit)) for unit in units]
     rows = _one if steps.im2col else window(0, nest.kernel_height)
     columns = _one if steps.im2col else window(1, nest.kernel_width)
@@ -237,6 +237,6 @@ def output_factors(
     """Outputs: ``ow oh b * ceil(k / M) M`` (hsharma35), or ``ow oh b k``."""
     channels: list[Measure] = [_one]
     if behavior.buffer_padding == "weights_and_outputs":
-        units = steps.array.columns * fusion.column_factor
+        units = steps.array.cols * fusion.column_factor
         channels = [partial(padded, scale=1, unit=int(unit)) for unit in units]
     return _factors(grid, {Loop.B: [_one], Loop.OW: [_one], Loop.OH: [_one], Loop.OC: channels})

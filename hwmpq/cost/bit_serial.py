@@ -1,7 +1,7 @@
 """Bit-serial arrays of lanes, columns, rows and tiles: Stripes, Loom and bit-parallel DaDianNao.
 
 The machines of the public simulator isakedo/DNNsim (commit 4748a60). A processing element
-multiplies ``lanes`` pairs and adds them up; ``columns`` windows and ``rows * tiles`` filters run
+multiplies ``lanes`` pairs and adds them up; ``cols`` windows and ``rows * tiles`` filters run
 side by side. A *step* feeds one slice of the reduction to all of them; how many cycles it takes is
 what tells the machines apart:
 
@@ -39,7 +39,7 @@ class BitSerialArray(Spec):
     Attributes:
         serial: which operands arrive bit by bit.
         lanes: products that one processing element adds up.
-        columns: windows side by side.
+        cols: windows side by side.
         rows: filters side by side in one tile.
         tiles: tiles, each with its own filters.
         pe_width_bits: widest operand of one processing element; a wider activation takes
@@ -53,7 +53,7 @@ class BitSerialArray(Spec):
 
     serial: Literal["none", "activation", "both"]
     lanes: PositiveInt
-    columns: PositiveInt
+    cols: PositiveInt
     rows: PositiveInt
     tiles: PositiveInt
     pe_width_bits: PositiveInt
@@ -65,7 +65,7 @@ class BitSerialArray(Spec):
     def area_mm2(self) -> float | None:
         """Area of the array, where known."""
         each = self.area_um2_per_lane
-        lanes = self.lanes * self.columns * self.rows * self.tiles
+        lanes = self.lanes * self.cols * self.rows * self.tiles
         return None if each is None else each * lanes / 1e6
 
 
@@ -80,7 +80,7 @@ class BitSerialBehavior(Spec):
             channels (too fast); ``per_group`` runs the groups one after the other.
         linear: ``staggered`` feeds the slices of one row to the columns in turn, one a cycle
             (DNNsim); ``windows`` treats rows as windows of a 1 x 1 convolution, which is faster
-            from about ``columns`` rows on.
+            from about ``cols`` rows on.
         wide_serial_weight: ``full_width`` runs a serial weight wider than an element through all
             its bits although several rows share them (a slip of DNNsim's Loom, whose activations
             and whose Stripes do not); ``sliced`` takes the cycles of the widest slice.
@@ -239,13 +239,13 @@ def _machine(
     """The array at each precision; operands wider than an element take several of them."""
     weight = base.weight_bits(precisions)
     activation = base.activation_bits(precisions)
-    columns = array.columns // ceil_div(activation, array.pe_width_bits)
+    columns = array.cols // ceil_div(activation, array.pe_width_bits)
     rows = _rows(array, precisions)
     for precision, column, row in zip(precisions, columns, rows, strict=True):
         if not column or not row:
             msg = (
                 f"precision {precision} needs more columns or rows than the array has "
-                f"({array.columns} x {array.rows} of {array.pe_width_bits} bits); "
+                f"({array.cols} x {array.rows} of {array.pe_width_bits} bits); "
                 "use a wider array or narrower operands"
             )
             raise UnsupportedError(msg)

@@ -26,11 +26,11 @@ class Grid(Spec):
 
     Attributes:
         rows: output channels side by side.
-        columns: tokens side by side.
+        cols: tokens side by side.
     """
 
     rows: PositiveInt
-    columns: PositiveInt
+    cols: PositiveInt
 
 
 class BitModArray(Spec):
@@ -57,7 +57,7 @@ class BitModArray(Spec):
     def area_mm2(self) -> float | None:
         """Area of the array, where known; both arrangements hold the same elements."""
         each = self.area_um2_per_element
-        elements = self.decode.rows * self.decode.columns
+        elements = self.decode.rows * self.decode.cols
         return None if each is None else each * elements / 1e6
 
 
@@ -107,7 +107,7 @@ class BitMod:
 
         Equations (`_calc_tile_fc`, `_calc_dram_cycle`)::
 
-            compute = groups * ceil(K / dp) * ceil(N / rows) * ceil(M / columns) * ceil(w / 2)
+            compute = groups * ceil(K / dp) * ceil(N / rows) * ceil(M / cols) * ceil(w / 2)
             latency = max(compute, floor((W nW + A nA + O) / bandwidth))
         """
         array = cast(BitModArray, accelerator.compute)
@@ -122,13 +122,13 @@ class BitMod:
         for extent, side in (
             (reduction, array.dot_product),
             (nest.out_channels, grid.rows),
-            (tokens, grid.columns),
+            (tokens, grid.cols),
         ):
             tiles *= -(-extent // side)
         serial = array.weight_bits_per_cycle
         step = np.ones_like(weight) if serial is None else ceil_div(weight, serial)
         compute = tiles * step
-        elements = grid.rows * grid.columns
+        elements = grid.rows * grid.cols
         work = layer.macs * step
         peak = elements * array.dot_product
         traffic = _traffic(layer, weight, activation, accelerator)
@@ -136,7 +136,7 @@ class BitMod:
             accelerator.memory_for("weight"), tiles * grid.rows * array.dot_product * weight
         )
         traffic.read(
-            accelerator.memory_for("input"), tiles * grid.columns * array.dot_product * activation
+            accelerator.memory_for("input"), tiles * grid.cols * array.dot_product * activation
         )
         bound = ceil_div(work, peak)
         compulsory = (
@@ -161,7 +161,7 @@ class BitMod:
 
 
 def _grid(array: BitModArray, behavior: BitModBehavior, tokens: int) -> Grid:
-    fits = tokens <= array.decode.columns
+    fits = tokens <= array.decode.cols
     decode = behavior.arrangement == "decode" or (behavior.arrangement == "by_tokens" and fits)
     return array.decode if decode else array.prefill
 

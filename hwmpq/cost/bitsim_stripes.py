@@ -26,7 +26,7 @@ class BitSimArray(Spec):
 
     Attributes:
         rows: output channels side by side.
-        columns: output pixels of one row, or tokens, side by side.
+        cols: output pixels of one row, or tokens, side by side.
         dot_product: products that one element adds up.
         parallel_bits: width of the parallel operand and of every stored value; at most a byte.
         energy_pj_per_element_cycle: energy of one element in one cycle, busy or not.
@@ -36,7 +36,7 @@ class BitSimArray(Spec):
     """
 
     rows: PositiveInt
-    columns: PositiveInt
+    cols: PositiveInt
     dot_product: PositiveInt
     parallel_bits: Annotated[int, Field(ge=1, le=8)]
     energy_pj_per_element_cycle: NonNegativeFloat
@@ -48,7 +48,7 @@ class BitSimArray(Spec):
     def area_mm2(self) -> float | None:
         """Area of the array, where known."""
         each = self.area_um2_per_element
-        return None if each is None else each * self.rows * self.columns / 1e6
+        return None if each is None else each * self.rows * self.cols / 1e6
 
 
 class BitSimBehavior(Spec):
@@ -83,9 +83,9 @@ def tile_count(layer: MultiplyLayer, array: BitSimArray, *, idle_rows: bool) -> 
     ``T = R * S`` taps::
 
         convolution  (ceil(T / dp) * C  if T > C  else  ceil(C / dp) * T)
-                     * ceil(K / rows) * OH * ceil(OW / columns)
-        groups       ceil(T / dp) * C / groups * K * OH * ceil(OW / columns)
-        linear       ceil(C / dp) * ceil(K / rows) * ceil(tokens / columns)
+                     * ceil(K / rows) * OH * ceil(OW / cols)
+        groups       ceil(T / dp) * C / groups * K * OH * ceil(OW / cols)
+        linear       ceil(C / dp) * ceil(K / rows) * ceil(tokens / cols)
 
     The simulator ignores the batch of convolutions; here images run one after the other, and a
     matmul is a linear layer per batch entry.
@@ -98,8 +98,8 @@ def tile_count(layer: MultiplyLayer, array: BitSimArray, *, idle_rows: bool) -> 
 
     if not isinstance(layer, Conv2d):
         kernel = up(channels, array.dot_product) * up(nest.out_channels, array.rows)
-        return nest.groups * kernel * up(nest.batch, array.columns)
-    pixels = layer.batch * layer.out_height * up(layer.out_width, array.columns)
+        return nest.groups * kernel * up(nest.batch, array.cols)
+    pixels = layer.batch * layer.out_height * up(layer.out_width, array.cols)
     if layer.groups > 1 and idle_rows:
         return up(taps, array.dot_product) * channels * layer.out_channels * pixels
     kernel = up(channels, array.dot_product) * taps
@@ -127,7 +127,7 @@ class BitSimStripes:
         activation = base.activation_bits(precisions)
         count = tile_count(layer, array, idle_rows=behavior.grouped == "idle_rows")
         compute = count * weight
-        elements = array.rows * array.columns
+        elements = array.rows * array.cols
         peak = elements * array.dot_product
         work = layer.macs * weight
         bound = ceil_div(work, peak)
@@ -145,9 +145,9 @@ class BitSimStripes:
         slice_bits = count * array.dot_product * width
         tiles = np.full_like(weight, slice_bits)
         traffic.read(accelerator.memory_for("weight"), tiles * array.rows)
-        traffic.read(accelerator.memory_for("input"), tiles * array.columns)
+        traffic.read(accelerator.memory_for("input"), tiles * array.cols)
         registers = array.weight_register_energy_pj * array.rows * compute
-        inputs = array.input_register_energy_pj * array.columns * count
+        inputs = array.input_register_energy_pj * array.cols * count
         return overlap.overlapped_costs(
             accelerator,
             traffic,

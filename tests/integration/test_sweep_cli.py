@@ -47,10 +47,10 @@ def test_what_cannot_run_is_refused_before_anything_runs(
 
 
 def test_all_problems_come_at_once(sweep_files, tmp_path: Path, cli) -> None:
-    recipe = sweep_files.recipe(set={"compute.rows": [8, 0], "compute.columns": [-1, 4]})
+    recipe = sweep_files.recipe(set={"compute.rows": [8, 0], "compute.cols": [-1, 4]})
     done = cli("sweep", recipe, "-o", tmp_path / "out")
     assert "set.compute.rows = 0" in done.err
-    assert "set.compute.columns = -1" in done.err
+    assert "set.compute.cols = -1" in done.err
     assert "set.compute.rows = 8" not in done.err
 
 

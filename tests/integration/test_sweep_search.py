@@ -22,7 +22,7 @@ optuna = pytest.importorskip("optuna")
 
 AXES = {
     "compute.rows": [2, 4, 8, 16],
-    "compute.columns": [2, 4, 8],
+    "compute.cols": [2, 4, 8],
     "dram.bandwidth_bits_per_cycle": [32, 64],
 }
 

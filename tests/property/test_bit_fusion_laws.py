@@ -43,7 +43,7 @@ def walk(tile: int, trips: dict[Loop, int], operand: str, room: float, order) ->
 
 def plain_search(layer: Conv2d, pair: Precision, machine) -> tuple[int, set[tuple[int, int, int]]]:
     """Least cycles, and (compute cycles, DRAM reads, writes) of all that reach them."""
-    n, m = machine.compute.rows, machine.compute.columns
+    n, m = machine.compute.rows, machine.compute.cols
     w, a = pair.weight_bits, pair.activation_bits
     lanes = n * (8 // max(a, 2)) * (8 // max(w, 2))
     taps, size = layer.kernel_size[0] ** 2, layer.out_height
@@ -122,7 +122,7 @@ def latency(costs: LayerCosts) -> np.ndarray:
 def test_search_equals_a_plain_one(layer, pair, rows, columns, port, capacity) -> None:
     changes: dict[str, object] = {
         "compute.rows": rows,
-        "compute.columns": columns,
+        "compute.cols": columns,
         "dram.bandwidth_bits_per_cycle": float(port),
         "memories.weight_buffer.size_bits": "32KiB",
         "memories.input_buffer.size_bits": capacity,

@@ -325,8 +325,8 @@ def test_unpu_rows_are_exact(publish) -> None:
 FP16 = {
     "compute.weight_bits_per_cycle": None,
     "compute.dot_product": 1,
-    "compute.decode.columns": 12,
-    "compute.prefill.columns": 24,
+    "compute.decode.cols": 12,
+    "compute.prefill.cols": 24,
 }
 
 

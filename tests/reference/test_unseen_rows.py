@@ -61,7 +61,7 @@ def price(name: str, overrides: dict[str, float], layer: MultiplyLayer, row) -> 
 def machine_of(row) -> dict[str, float]:
     return {
         "compute.rows": row.rows,
-        "compute.columns": row.columns,
+        "compute.cols": row.columns,
         "memories.weight_buffer.size_bits": 8 * row.weight_bytes,
         "memories.input_buffer.size_bits": 8 * row.input_bytes,
         "memories.output_buffer.size_bits": 8 * row.output_bytes,

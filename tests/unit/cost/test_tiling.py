@@ -1,4 +1,4 @@
-"""Tiles, loop orders and what they move, by hand and against a plain replay."""
+"""Tiles and loop orders, by hand."""
 
 from itertools import permutations
 
@@ -12,7 +12,6 @@ from hwmpq.cost.tiling import (
     Loop,
     TileGrid,
     distinct_orders,
-    move,
     powers_of_two,
     useful_sizes,
 )
@@ -68,52 +67,3 @@ def test_orders_that_cannot_differ_are_tried_once() -> None:
     trips[Loop.IC] = [4, 4, 4]
     assert len(distinct_orders(trips, drop_idle=True)) == 2
     assert len(distinct_orders(trips, drop_idle=False)) == 120
-
-
-def test_an_operand_stays_until_it_outgrows_half_its_buffer() -> None:
-    # Weights of 8 elements a tile, 4 x 3 tiles of inputs and outputs, 5 images, 8 bits each.
-    parts = [np.array([part]) for part in (1, 1, 1, 4, 2)]
-    wholes = [np.array([whole]) for whole in (5, 1, 1, 16, 6)]
-    indexed = (False, False, False, True, True)
-
-    def moved(capacity: int, *letters: str) -> tuple[int, int]:
-        order = tuple(Loop[letter] for letter in letters)
-        found = move(parts, wholes, indexed, np.array([8]), capacity, [order])
-        return int(found.bits[0, 0]), int(found.resident_bits[0, 0])
-
-    everything = 16 * 6 * 8
-    # Images innermost: free. All fits: free anywhere.
-    assert moved(2 * 64, "OC", "IC", "OW", "OH", "B") == (everything, 64)
-    assert moved(2 * everything, "B", "IC", "OC", "OW", "OH") == (everything, everything)
-    # Images outermost: each fetches all again, unless all stay.
-    assert moved(2 * everything - 1, "B", "IC", "OC", "OW", "OH") == (5 * everything, 64 * 3)
-    # Images between: free if the inner loop's share stays.
-    assert moved(2 * 64 * 3, "IC", "B", "OC", "OW", "OH") == (everything, 64 * 3)
-    assert moved(2 * 64 * 3 - 1, "IC", "B", "OC", "OW", "OH") == (5 * everything, 64)
-
-
-@given(st.data())
-@settings(max_examples=50, deadline=None)
-def test_moving_equals_a_plain_walk_over_the_loops(data) -> None:
-    indexed = data.draw(st.sampled_from([(1, 1, 1, 1, 0), (0, 0, 0, 1, 1), (1, 1, 1, 0, 1)]))
-    parts = [data.draw(st.integers(1, 5)) if on else 1 for on in indexed]
-    wholes = [part * data.draw(st.integers(1, 4)) for part in parts]
-    capacity = data.draw(st.integers(1, 3000))
-    rank = data.draw(st.integers(0, 119))
-    bits = int(np.prod(parts))
-    resident, stopped = bits, False
-    for loop in reversed(LOOP_ORDERS[rank]):
-        if not stopped and not indexed[loop]:
-            continue
-        bits *= wholes[loop] // parts[loop]
-        stopped = stopped or 2 * bits > capacity
-        resident = resident if stopped else bits
-    found = move(
-        [np.array([part]) for part in parts],
-        [np.array([whole]) for whole in wholes],
-        indexed,
-        np.array([1]),
-        capacity,
-        [LOOP_ORDERS[rank]],
-    )
-    assert (found.bits[0, 0], found.resident_bits[0, 0]) == (bits, resident)
