@@ -93,7 +93,8 @@ class Insertion:
         interceptor.attach(self.model, self.modules)
         for key, layer in self.layers.items():
             if key in self.places and type(layer.module) in _CALLED:
-                layer.module.register_forward_pre_hook(QuantizeInput(interceptor, key))
+                hook = QuantizeInput(interceptor, key)
+                layer.module.register_forward_pre_hook(hook, with_kwargs=True)
             for module, place in layer.places:
                 parametrize.register_parametrization(module, place.tensor, layer.weight)
                 if key in self.places:

@@ -36,8 +36,8 @@ class OperandQuantizers(nn.Module):
 
 
 def attention(
-    scores_operands: OperandQuantizers,
-    values_operands: OperandQuantizers,
+    scores_operands: OperandQuantizers | None,
+    values_operands: OperandQuantizers | None,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -49,11 +49,13 @@ def attention(
 ) -> Tensor:
     """``scaled_dot_product_attention`` with its arguments, operands quantised.
 
-    While nothing rounds the softmax, torch's own call runs.
+    A product without quantisers stays in float. While nothing rounds the softmax, torch's own call
+    runs.
     """
-    query, key = scores_operands(query, key)
-    if values_operands.activation.passes:
-        value = values_operands.weight(value)
+    if scores_operands is not None:
+        query, key = scores_operands(query, key)
+    if values_operands is None or values_operands.activation.passes:
+        value = value if values_operands is None else values_operands.weight(value)
         fused: Tensor = functional.scaled_dot_product_attention(
             query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
         )
