@@ -62,6 +62,15 @@ def unsigned_codes(bits: int) -> Codes:
     return Codes(0, 2 ** _at_least(bits, 1) - 1)
 
 
+def activation_codes(bits: int, *, signed: bool) -> Codes:
+    """Symmetric codes, or unsigned ones for an activation that is never negative.
+
+    >>> activation_codes(2, signed=True), activation_codes(2, signed=False)
+    (Codes(low=-1, high=1), Codes(low=0, high=3))
+    """
+    return symmetric_codes(bits) if signed else unsigned_codes(bits)
+
+
 def _at_least(bits: int, least: int) -> int:
     if bits < least:
         kind = "signed" if least == 2 else "unsigned"

@@ -44,7 +44,6 @@ __all__ = [
     "insert_empty",
     "insert_quantizers",
     "module_name",
-    "quantized_sites",
 ]
 
 
@@ -54,23 +53,6 @@ def _no_place(layer_name: str, what: str) -> UnsupportedError:
         "quantiser can be put there; make it a module or exempt it"
     )
     return UnsupportedError(msg)
-
-
-def quantized_sites(model: nn.Module, workload: Workload) -> dict[str, tuple[str, ...]]:
-    """Modules that multiply with their weight: qualified name -> the workload's names of it.
-
-    Raises:
-        UnsupportedError: a multiplying layer has no module of its own with a weight.
-    """
-    modules = dict(model.named_modules())
-    found: dict[str, tuple[str, ...]] = {}
-    for layer in workload.multiply_layers:
-        name = module_name(layer.name)
-        module = modules.get(name)
-        if isinstance(layer, MatMul) or not isinstance(getattr(module, "weight", None), Tensor):
-            raise _no_place(layer.name, f"'{workload.name}' ({layer.op})")
-        found[name] = (*found.get(name, ()), layer.name)
-    return found
 
 
 def insert_quantizers(

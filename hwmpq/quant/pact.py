@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hwmpq.quant.base import FakeQuantizer
-from hwmpq.quant.grid import Codes, symmetric_codes, unsigned_codes
+from hwmpq.quant.grid import Codes, activation_codes
 
 SMALLEST_CLIP = 1e-3
 """The clipping level may not reach zero, where it would receive no gradient that raises it."""
@@ -71,7 +71,7 @@ class PactQuantizer(FakeQuantizer):
 
     def codes_at(self, bits: int) -> Codes:
         """Unsigned codes, or symmetric ones for a signed tensor."""
-        return symmetric_codes(bits) if self.signed else unsigned_codes(bits)
+        return activation_codes(bits, signed=self.signed)
 
     def _started(self, values: Tensor) -> nn.Parameter:
         with torch.no_grad():

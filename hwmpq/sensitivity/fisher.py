@@ -14,20 +14,25 @@ from torch import Tensor, nn
 from hwmpq.data.base import Batch, calibration_batches
 from hwmpq.precision import Precision
 from hwmpq.sensitivity.base import SensitivityTable
-from hwmpq.sensitivity.gradients import block_gradients, blocks_of
-from hwmpq.sensitivity.noise import Granularity, input_tops, quantised_activation, quantised_weight
+from hwmpq.sensitivity.gradients import operand_gradients
+from hwmpq.sensitivity.noise import (
+    Granularity,
+    input_tops,
+    quantised_activation,
+    quantised_weight,
+    read_only,
+)
 from hwmpq.sensitivity.probe import (
     UNHEARD,
     Parts,
     Probe,
     Progress,
-    activation_widths,
     add_to,
     additive_table,
     probing,
     require_finite,
-    weight_widths,
 )
+from hwmpq.sensitivity.taps import Block, Kind, Operand, widths_of
 from hwmpq.workload.graph import Workload
 
 _DRAWN: Final = 64
@@ -72,21 +77,23 @@ class Fisher:
         """Go through the samples once and weigh the errors of each width.
 
         Raises:
-            UnsupportedError: a layer is no module with a weight.
+            UnsupportedError: a layer takes no quantiser.
             TrainingError: the loss is not finite or there are no data.
         """
         held = self._samples(data)
         with probing(model, workload, seed=self.seed) as probe:
-            widths = activation_widths(precisions) if self.activation_weight else ()
-            tops = input_tops(probe, held) if widths else {}
-            fisher, parts = self._weigh(probe, held, widths, tops)
-            with torch.no_grad():
-                for layer in probe.layers:
-                    for bits in weight_widths(precisions):
-                        quantised = quantised_weight(layer.weight, bits, self.granularity)
-                        error = weighted_error(fisher[layer.name], quantised, layer.weight)
-                        what = f"the Fisher information of layer '{layer.name}'"
-                        parts.weights[layer.name, bits] = require_finite(error, what)
+            widths = widths_of(precisions)
+            operands = probe.operands(self.activation_weight)
+            fisher, parts = self._weigh(probe, held, operands, widths)
+            for operand in operands:
+                if operand.stored is None:
+                    continue
+                weight = operand.stored.detach()
+                for bits in widths["weights"]:
+                    quantised = quantised_weight(weight, bits, self.granularity)
+                    error = weighted_error(fisher[operand.block], quantised, weight)
+                    what = f"the Fisher information of layer '{operand.layer}'"
+                    parts[operand.block, bits] = require_finite(error, what)
             return additive_table(
                 probe.layers,
                 parts,
@@ -108,29 +115,32 @@ class Fisher:
         return tuple(islice(single, self.samples))
 
     def _weigh(
-        self, probe: Probe, held: Sequence[Batch], widths: Sequence[int], tops: Mapping[str, float]
-    ) -> tuple[dict[str, Tensor], Parts]:
-        """Fisher diagonal of each weight, and the weighted errors of activations."""
-        signed = {layer.name: layer.signed for layer in probe.layers}
-        fisher = {layer.name: torch.zeros_like(layer.weight) for layer in probe.layers}
-        parts = Parts(activations=dict.fromkeys(((n, b) for n in signed for b in widths), 0.0))
-        wanted = blocks_of(probe, self.activation_weight)
+        self,
+        probe: Probe,
+        held: Sequence[Batch],
+        operands: Sequence[Operand],
+        widths: Mapping[Kind, Sequence[int]],
+    ) -> tuple[dict[Block, Tensor], Parts]:
+        """Fisher diagonal of each stored weight, and the weighted errors of activations."""
+        reading = read_only(operands)
+        tops = input_tops(probe, held, reading) if reading else {}
+        fisher = {o.block: torch.zeros_like(o.stored) for o in operands if o.stored is not None}
+        parts = {(o.block, bits): 0.0 for o in reading for bits in widths[o.kind]}
         share = 1 / len(held)
         self.progress.start("Fisher samples", len(held))
         for sample in held:
-            found = block_gradients(probe, sample, wanted)
-            for (kind, name), values, gradient in found:
+            for operand, values, gradient in operand_gradients(probe, sample, operands):
                 if gradient is None:
                     continue
-                if kind == "weights":
-                    fisher[name].addcmul_(gradient, gradient, value=share)
+                block = operand.block
+                if block in fisher:
+                    fisher[block].addcmul_(gradient, gradient, value=share)
                     continue
-                for bits in widths:
-                    rounded = quantised_activation(
-                        values.detach(), bits, tops[name], signed=signed[name]
-                    )
-                    error = weighted_error(gradient.square(), rounded, values.detach())
-                    add_to(parts.activations, (name, bits), error * share)
+                read, weights = values.detach(), gradient.square()
+                for bits in widths[operand.kind]:
+                    rounded = quantised_activation(read, bits, tops[block], signed=operand.signed)
+                    error = weighted_error(weights, rounded, read)
+                    add_to(parts, (block, bits), error * share)
             self.progress.advance("Fisher samples")
         return fisher, parts
 

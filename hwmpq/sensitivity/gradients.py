@@ -3,33 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
 from hwmpq.data.base import Batch
-from hwmpq.sensitivity.probe import Probe, ProbedLayer
-
-Kind: TypeAlias = Literal["weights", "activations"]
-Block: TypeAlias = tuple[Kind, str]
-"""What is looked at, and the module's name."""
+from hwmpq.sensitivity.probe import Probe
+from hwmpq.sensitivity.taps import Operand
 
 
-def kinds(activation_weight: float) -> tuple[Kind, ...]:
-    """What is measured; activations only if they count."""
-    return ("weights", "activations") if activation_weight else ("weights",)
-
-
-def blocks_of(probe: Probe, activation_weight: float) -> list[Block]:
-    """All blocks of a network that are measured."""
-    return [(kind, layer.name) for kind in kinds(activation_weight) for layer in probe.layers]
-
-
-def block_gradients(
-    probe: Probe, batch: Batch, wanted: Collection[Block], *, twice: bool = False
-) -> list[tuple[Block, Tensor, Tensor | None]]:
-    """Tensors of the wanted blocks with the gradients of a batch's mean loss.
+def operand_gradients(
+    probe: Probe, batch: Batch, wanted: Collection[Operand], *, twice: bool = False
+) -> list[tuple[Operand, Tensor, Tensor | None]]:
+    """Tensors of the wanted operands with the gradients of a batch's mean loss.
 
     An activation has one entry for each time that its layer runs. The gradient is None where the
     loss does not depend on the tensor.
@@ -37,29 +23,26 @@ def block_gradients(
     Args:
         probe: the network.
         batch: inputs and labels.
-        wanted: blocks to look at.
+        wanted: operands to look at.
         twice: whether the gradients are to be differentiated again.
 
     Raises:
         TrainingError: the loss is not finite.
     """
-    found: list[tuple[Block, Tensor]] = []
+    found: list[tuple[Operand, Tensor]] = []
 
-    def visit(layer: ProbedLayer, values: Tensor) -> Tensor | None:
-        if ("activations", layer.name) not in wanted:
-            return None
+    def visit(operand: Operand, values: Tensor) -> Tensor:
         # A view of its own, so that other readers of the same tensor are left out.
         own = values.view_as(values) if values.requires_grad else values.detach().requires_grad_()
-        found.append((("activations", layer.name), own))
+        found.append((operand, own))
         return own
 
-    for layer in probe.layers:
-        inside = ("weights", layer.name) in wanted
-        layer.weight.requires_grad_(inside)
-        if inside:
-            found.append((("weights", layer.name), layer.weight))
-    with probe.watching(visit):
+    probe.module.requires_grad_(False)
+    for operand in wanted:
+        if operand.stored is not None:
+            found.append((operand, operand.stored.requires_grad_()))
+    with probe.watching(visit, [operand for operand in wanted if operand.stored is None]):
         loss = probe.loss(batch)
     tensors = [tensor for _, tensor in found]
     gradients = torch.autograd.grad(loss, tensors, create_graph=twice, allow_unused=True)
-    return [(block, t, g) for (block, t), g in zip(found, gradients, strict=True)]
+    return [(operand, t, g) for (operand, t), g in zip(found, gradients, strict=True)]

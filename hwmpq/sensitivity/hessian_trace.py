@@ -11,20 +11,17 @@ from torch import nn
 from hwmpq.data.base import Batch
 from hwmpq.precision import Precision
 from hwmpq.sensitivity.base import SensitivityTable
-from hwmpq.sensitivity.gradients import Block, blocks_of
 from hwmpq.sensitivity.hutchinson import RunningMean, estimate_traces
-from hwmpq.sensitivity.noise import Granularity, activation_noise, input_tops, weight_noise
+from hwmpq.sensitivity.noise import Granularity, operand_noise
 from hwmpq.sensitivity.probe import (
     UNHEARD,
-    Parts,
     Probe,
     Progress,
-    activation_widths,
     additive_table,
     hold_batches,
     probing,
-    weight_widths,
 )
+from hwmpq.sensitivity.taps import Block, Operand, widths_of
 from hwmpq.workload.graph import Workload
 
 
@@ -33,7 +30,8 @@ class HessianTrace:
     """Sensitivity ``Tr(H) / P * ||Q_b(W) - W||^2`` of a layer's weights, and its like for inputs.
 
     That activations are scored by the same law is ours: the Hessian is then that of one sample's
-    loss by the activation which the layer reads, averaged over samples.
+    loss by the activation which the layer reads, averaged over samples. Both operands of a product
+    of activations are scored so.
 
     Attributes:
         tolerance: a trace is probed until its standard error is at most this share of its
@@ -70,25 +68,18 @@ class HessianTrace:
         fewer bits must not look better than more.
 
         Raises:
-            UnsupportedError: a layer is no module with a weight or has no second derivative.
+            UnsupportedError: a layer takes no quantiser, or the network has no second derivative.
             TrainingError: the loss is not finite or there are no data.
         """
         held = self._batches(data)
-        parts = Parts()
         with probing(model, workload, seed=self.seed) as probe:
-            traces = self._traces(probe, held, self.activation_weight)
-            errors = weight_noise(probe.layers, weight_widths(precisions), self.granularity)
-            elements = {layer.name: layer.weight.numel() for layer in probe.layers}
-            for (name, bits), error in errors.items():
-                mean_trace = max(0.0, traces["weights", name].mean) / elements[name]
-                parts.weights[name, bits] = mean_trace * error
-            if self.activation_weight:
-                noise = activation_noise(
-                    probe, held, activation_widths(precisions), input_tops(probe, held)
-                )
-                for (name, bits), error in noise.squares.items():
-                    mean_trace = max(0.0, traces["activations", name].mean) / noise.elements[name]
-                    parts.activations[name, bits] = mean_trace * error
+            operands = probe.operands(self.activation_weight)
+            traces = self._traces(probe, held, operands)
+            noise = operand_noise(probe, held, operands, widths_of(precisions), self.granularity)
+            parts = {
+                (block, bits): max(0.0, traces[block].mean) / noise.elements[block] * error
+                for (block, bits), error in noise.squares.items()
+            }
             return additive_table(
                 probe.layers,
                 parts,
@@ -101,27 +92,27 @@ class HessianTrace:
     def weight_traces(
         self, model: nn.Module, workload: Workload, data: Any
     ) -> Mapping[str, RunningMean]:
-        """Trace of each weight's block of the Hessian with its error, by module; signs kept.
+        """Trace of each weight's block of the Hessian with its error, by layer; signs kept.
 
         Raises:
-            UnsupportedError: a layer is no module with a weight or has no second derivative.
+            UnsupportedError: a layer takes no quantiser, or the network has no second derivative.
             TrainingError: the loss is not finite or there are no data.
         """
         held = self._batches(data)
         with probing(model, workload, seed=self.seed) as probe:
-            traces = self._traces(probe, held, 0.0)
-            return {layer.name: traces["weights", layer.name] for layer in probe.layers}
+            traces = self._traces(probe, held, probe.operands(activation_weight=0.0))
+            return {name: trace for (_, name), trace in traces.items()}
 
     def _batches(self, data: Any) -> tuple[Batch, ...]:
         return hold_batches(data, batches=self.batches, batch_size=self.batch_size, seed=self.seed)
 
     def _traces(
-        self, probe: Probe, batches: Sequence[Batch], activation_weight: float
+        self, probe: Probe, batches: Sequence[Batch], operands: Sequence[Operand]
     ) -> Mapping[Block, RunningMean]:
         return estimate_traces(
             probe,
             batches,
-            blocks_of(probe, activation_weight),
+            operands,
             tolerance=self.tolerance,
             most_probes=self.most_probes,
             seed=self.seed,

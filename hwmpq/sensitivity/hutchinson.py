@@ -15,8 +15,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from hwmpq.data.base import Batch
 from hwmpq.errors import UnsupportedError
-from hwmpq.sensitivity.gradients import Block, block_gradients
+from hwmpq.sensitivity.gradients import operand_gradients
 from hwmpq.sensitivity.probe import Probe, Progress, require_finite, samples
+from hwmpq.sensitivity.taps import Block, Operand
 
 LEAST_PROBES: Final = 4
 """The spread of fewer probes says too little about the error of their mean."""
@@ -107,32 +108,32 @@ def _second_derivatives() -> Iterator[None]:
 
 
 def _one_probe(
-    probe: Probe, batches: Sequence[Batch], wanted: set[Block], seed: tuple[int, ...]
+    probe: Probe, batches: Sequence[Batch], wanted: Sequence[Operand], seed: tuple[int, ...]
 ) -> dict[Block, float]:
-    """One estimate of each block's trace over all batches, with fresh signs in each."""
+    """One estimate of each operand's trace over all batches, with fresh signs in each."""
     count = samples(batches)
-    sums = dict.fromkeys(wanted, 0.0)
+    sums = {operand.block: 0.0 for operand in wanted}
     for number, batch in enumerate(batches):
         entropy = np.random.SeedSequence([*seed, number]).generate_state(1)[0]
         generator = torch.Generator().manual_seed(int(entropy))
         with _second_derivatives():
-            for block, tensor, gradient in block_gradients(probe, batch, wanted, twice=True):
+            for operand, tensor, gradient in operand_gradients(probe, batch, wanted, twice=True):
                 value = curvature(gradient, tensor, rademacher(tensor, generator))
-                sums[block] += value * len(batch[1]) / count
+                sums[operand.block] += value * len(batch[1]) / count
     return sums
 
 
 def estimate_traces(
     probe: Probe,
     batches: Sequence[Batch],
-    blocks: Sequence[Block],
+    operands: Sequence[Operand],
     *,
     tolerance: float,
     most_probes: int,
     seed: int,
     progress: Progress,
 ) -> Mapping[Block, RunningMean]:
-    """Traces of blocks of the Hessian of the mean loss.
+    """Traces of the operands' blocks of the Hessian of the mean loss.
 
     Each block has signs of its own: probing all at once would be unbiased too, but the terms
     between a weak layer and strong ones, which vanish on average only, would drown the weak one.
@@ -143,14 +144,15 @@ def estimate_traces(
         UnsupportedError: the network has no second derivatives.
         TrainingError: the loss or a trace is not finite.
     """
-    found = {block: RunningMean() for block in blocks}
-    wanted = set(blocks)
+    found = {operand.block: RunningMean() for operand in operands}
+    wanted = list(operands)
     progress.start("Hessian probes", most_probes)
     for number in range(most_probes):
         if wanted:
-            for block, value in _one_probe(probe, batches, wanted, (seed, number)).items():
-                what = f"the Hessian trace by the {block[0]} of layer '{block[1]}'"
-                found[block].add(require_finite(value, what))
-            wanted = {block for block in wanted if not found[block].settled(tolerance)}
-        progress.advance("Hessian probes", f"{len(wanted)} of {len(blocks)} still open")
+            estimates = _one_probe(probe, batches, wanted, (seed, number))
+            for operand in wanted:
+                value = require_finite(estimates[operand.block], f"the Hessian trace by {operand}")
+                found[operand.block].add(value)
+            wanted = [o for o in wanted if not found[o.block].settled(tolerance)]
+        progress.advance("Hessian probes", f"{len(wanted)} of {len(operands)} still open")
     return found

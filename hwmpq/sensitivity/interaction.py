@@ -20,18 +20,18 @@ from hwmpq.data.base import Batch
 from hwmpq.errors import UnsupportedError
 from hwmpq.precision import Precision
 from hwmpq.sensitivity.base import FloatArray, SensitivityTable
-from hwmpq.sensitivity.noise import Granularity, input_tops
-from hwmpq.sensitivity.perturb import Widths, quantised
+from hwmpq.sensitivity.noise import Granularity, input_tops, read_only
+from hwmpq.sensitivity.perturb import quantised
 from hwmpq.sensitivity.probe import (
     UNHEARD,
     Probe,
-    ProbedLayer,
     Progress,
     hold_batches,
     probing,
     samples,
     spread_rows,
 )
+from hwmpq.sensitivity.taps import Block, ProbedLayer
 from hwmpq.workload.graph import Workload
 
 
@@ -92,12 +92,13 @@ class PairwiseLoss:
         """Measure all layers alone and all pairs within reach.
 
         Raises:
-            UnsupportedError: a layer is no module with a weight, or no pair is within reach.
+            UnsupportedError: a layer takes no quantiser, or no pair is within reach.
             TrainingError: the loss is not finite or there are no data.
         """
         held = hold_batches(data, batches=self.batches, batch_size=self.batch_size, seed=self.seed)
         with probing(model, workload, seed=self.seed) as probe, torch.no_grad():
-            bench = _Bench(probe, held, input_tops(probe, held), self.granularity)
+            tops = input_tops(probe, held, read_only(probe.operands()))
+            bench = _Bench(probe, held, tops, self.granularity)
             pairs = list(self._within_reach(probe.layers))
             self.progress.start("pairs of layers", len(probe.layers) + len(pairs))
             exact = bench.loss({})
@@ -151,12 +152,15 @@ class _Bench:
 
     probe: Probe
     batches: Sequence[Batch]
-    tops: Mapping[str, float]
+    tops: Mapping[Block, float]
     granularity: Granularity
 
     def loss(self, columns: Mapping[str, Precision]) -> float:
         """Mean loss over all samples."""
-        widths = {n: Widths(p.weight_bits, p.activation_bits) for n, p in columns.items()}
+        widths: dict[Block, int] = {}
+        for name, precision in columns.items():
+            widths["weights", name] = precision.weight_bits
+            widths["activations", name] = precision.activation_bits
         with quantised(self.probe, widths, self.tops, self.granularity):
             losses = (float(self.probe.loss(b).double()) * len(b[1]) for b in self.batches)
             return math.fsum(losses) / samples(self.batches)

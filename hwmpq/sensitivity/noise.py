@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from hwmpq.data.base import Batch
-from hwmpq.quant.grid import TINY_STEP, Codes, symmetric_codes, to_codes, unsigned_codes
+from hwmpq.quant.grid import TINY_STEP, activation_codes, symmetric_codes, to_codes
 from hwmpq.quant.symmetric import max_step
-from hwmpq.sensitivity.probe import Probe, ProbedLayer, add_to, require_finite, samples
+from hwmpq.sensitivity.probe import Probe, add_to, require_finite, samples
+from hwmpq.sensitivity.taps import Block, Kind, Operand
 
 Granularity: TypeAlias = Literal["tensor", "channel"]
 """What shares one step of a weight: the whole tensor, or what computes one output channel."""
@@ -34,11 +35,6 @@ def quantised_weight(weight: Tensor, bits: int, granularity: Granularity = "tens
     return to_codes(weight, step, codes).mul_(step)
 
 
-def activation_codes(bits: int, *, signed: bool) -> Codes:
-    """Symmetric codes, or unsigned ones for an activation that is never negative."""
-    return symmetric_codes(bits) if signed else unsigned_codes(bits)
-
-
 def quantised_activation(values: Tensor, bits: int, top: float, *, signed: bool) -> Tensor:
     """The nearest grid values, with ``top`` on the last code."""
     codes = activation_codes(bits, signed=signed)
@@ -51,69 +47,84 @@ def squared_error(quantised: Tensor, values: Tensor) -> float:
     return float((quantised - values).double().square().sum())
 
 
-@torch.no_grad()
-def weight_noise(
-    layers: Iterable[ProbedLayer], widths: Sequence[int], granularity: Granularity
-) -> dict[tuple[str, int], float]:
-    """``||Q_b(W) - W||^2`` by ``(module, bits)``."""
-    return {
-        (layer.name, bits): require_finite(
-            squared_error(quantised_weight(layer.weight, bits, granularity), layer.weight),
-            f"the weight error of layer '{layer.name}'",
-        )
-        for layer in layers
-        for bits in widths
-    }
+def weight_error(operand: Operand, weight: Tensor, bits: int, granularity: Granularity) -> float:
+    """``||Q_b(W) - W||^2`` of a stored weight.
+
+    Raises:
+        TrainingError: it is not finite.
+    """
+    with torch.no_grad():
+        error = squared_error(quantised_weight(weight, bits, granularity), weight)
+    return require_finite(error, f"the weight error of layer '{operand.layer}'")
 
 
 @torch.no_grad()
-def input_tops(probe: Probe, batches: Iterable[Batch]) -> dict[str, float]:
-    """Largest magnitude of the activation that each layer reads, by module.
+def input_tops(
+    probe: Probe, batches: Iterable[Batch], operands: Iterable[Operand]
+) -> dict[Block, float]:
+    """Largest magnitude of each activation among the operands.
 
     Raises:
         TrainingError: an activation is not finite.
     """
-    tops: dict[str, float] = {}
+    tops: dict[Block, float] = {}
 
-    def visit(layer: ProbedLayer, values: Tensor) -> None:
-        top = require_finite(float(values.abs().amax()), f"an activation of '{layer.name}'")
-        tops[layer.name] = max(tops.get(layer.name, 0.0), top)
+    def visit(operand: Operand, values: Tensor) -> None:
+        top = require_finite(float(values.abs().amax()), f"an activation of '{operand.layer}'")
+        tops[operand.block] = max(tops.get(operand.block, 0.0), top)
 
-    with probe.watching(visit):
+    with probe.watching(visit, read_only(operands)):
         for inputs, _ in batches:
             probe.outputs(inputs)
     return tops
 
 
+def read_only(operands: Iterable[Operand]) -> tuple[Operand, ...]:
+    """The activations among operands, which exist only while the network runs."""
+    return tuple(operand for operand in operands if operand.stored is None)
+
+
 @dataclass(frozen=True, slots=True)
-class ActivationNoise:
-    """Errors of the activations that layers read.
+class Noise:
+    """Errors of operands when they are quantised.
 
     Attributes:
-        squares: ``||Q_b(a) - a||^2`` of one sample's activation, averaged, by ``(module, bits)``.
-        elements: features of one sample, by module.
+        squares: ``||Q_b(v) - v||^2``; of activations in one sample, mean over samples.
+        elements: numbers of weights, or of elements in one sample.
     """
 
-    squares: dict[tuple[str, int], float] = field(default_factory=dict)
-    elements: dict[str, float] = field(default_factory=dict)
+    squares: dict[tuple[Block, int], float] = field(default_factory=dict)
+    elements: dict[Block, float] = field(default_factory=dict)
 
 
 @torch.no_grad()
-def activation_noise(
-    probe: Probe, batches: Sequence[Batch], widths: Sequence[int], tops: Mapping[str, float]
-) -> ActivationNoise:
-    """Errors of activations at each width; ``tops`` are what `input_tops` found."""
-    noise = ActivationNoise()
+def operand_noise(
+    probe: Probe,
+    batches: Sequence[Batch],
+    operands: Sequence[Operand],
+    widths: Mapping[Kind, Sequence[int]],
+    granularity: Granularity,
+) -> Noise:
+    """Errors of stored weights, and of activations over a calibration set, at each width."""
+    noise = Noise()
+    for operand in operands:
+        if operand.stored is not None:
+            noise.elements[operand.block] = operand.stored.numel()
+            for bits in widths[operand.kind]:
+                error = weight_error(operand, operand.stored, bits, granularity)
+                noise.squares[operand.block, bits] = error
+    reading = read_only(operands)
+    tops = input_tops(probe, batches, reading) if reading else {}
     count = samples(batches)
 
-    def visit(layer: ProbedLayer, values: Tensor) -> None:
-        elements = values.numel() / count
-        noise.elements[layer.name] = noise.elements.get(layer.name, 0.0) + elements
-        for bits in widths:
-            quantised = quantised_activation(values, bits, tops[layer.name], signed=layer.signed)
-            add_to(noise.squares, (layer.name, bits), squared_error(quantised, values) / count)
+    def visit(operand: Operand, values: Tensor) -> None:
+        block = operand.block
+        noise.elements[block] = noise.elements.get(block, 0.0) + values.numel() / count
+        for bits in widths[operand.kind]:
+            rounded = quantised_activation(values, bits, tops[block], signed=operand.signed)
+            add_to(noise.squares, (block, bits), squared_error(rounded, values) / count)
 
-    with probe.watching(visit):
-        for inputs, _ in batches:
+    with probe.watching(visit, reading):
+        for inputs, _ in batches if reading else ():
             probe.outputs(inputs)
     return noise

@@ -12,20 +12,19 @@ from torch import nn
 from hwmpq.errors import TrainingError
 from hwmpq.precision import Precision
 from hwmpq.sensitivity.base import SensitivityTable
-from hwmpq.sensitivity.noise import Granularity, input_tops, squared_error
-from hwmpq.sensitivity.perturb import Widths, quantised
+from hwmpq.sensitivity.noise import Granularity, input_tops, read_only, squared_error
+from hwmpq.sensitivity.perturb import quantised
 from hwmpq.sensitivity.probe import (
     UNHEARD,
     Parts,
     Progress,
-    activation_widths,
     add_to,
     additive_table,
     hold_batches,
     probing,
     require_finite,
-    weight_widths,
 )
+from hwmpq.sensitivity.taps import widths_of
 from hwmpq.workload.graph import Workload
 
 
@@ -59,38 +58,35 @@ class OutputSqnr:
         """Quantise one layer after the other and compare outputs.
 
         Raises:
-            UnsupportedError: a layer is no module with a weight.
+            UnsupportedError: a layer takes no quantiser.
             TrainingError: outputs are not finite, or all zero, or there are no data.
         """
         held = hold_batches(data, batches=self.batches, batch_size=self.batch_size, seed=self.seed)
-        weights = weight_widths(precisions)
-        activations = activation_widths(precisions) if self.activation_weight else ()
-        noise, signal = Parts(), 0.0
+        widths = widths_of(precisions)
+        noise: Parts = {}
+        signal = 0.0
         with probing(model, workload, seed=self.seed) as probe, torch.no_grad():
-            tops = input_tops(probe, held) if activations else {}
+            tops = input_tops(probe, held, read_only(probe.operands(self.activation_weight)))
             self.progress.start("output noise", len(held) * len(probe.layers))
             for inputs, _ in held:
                 exact = probe.outputs(inputs)
                 power = float(exact.double().square().sum())
                 signal += require_finite(power, "the power of the network's output")
                 for layer in probe.layers:
-                    trials = [(noise.weights, b, Widths(weight=b)) for b in weights]
-                    trials += [(noise.activations, b, Widths(activation=b)) for b in activations]
-                    for sums, bits, widths in trials:
-                        with quantised(probe, {layer.name: widths}, tops, self.granularity):
-                            error = squared_error(probe.outputs(inputs), exact)
-                        what = f"the output's noise from layer '{layer.name}'"
-                        add_to(sums, (layer.name, bits), require_finite(error, what))
+                    for operand in layer.operands(self.activation_weight):
+                        for bits in widths[operand.kind]:
+                            with quantised(probe, {operand.block: bits}, tops, self.granularity):
+                                error = squared_error(probe.outputs(inputs), exact)
+                            what = f"the output's noise from {operand}"
+                            add_to(noise, (operand.block, bits), require_finite(error, what))
                     self.progress.advance("output noise", layer.name)
             if signal == 0:
                 msg = "the network answers zero to all calibration samples; is it trained?"
                 raise TrainingError(msg)
-            for sums in (noise.weights, noise.activations):
-                for key in sums:
-                    sums[key] /= signal
+            parts = {key: error / signal for key, error in noise.items()}
             return additive_table(
                 probe.layers,
-                noise,
+                parts,
                 precisions,
                 metric="output_sqnr",
                 meta={

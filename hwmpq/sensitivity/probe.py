@@ -1,24 +1,26 @@
-"""A copy of a network to experiment on: its layers, what they read, its loss."""
+"""A copy of a network to experiment on: what its layers multiply, its answers, its loss."""
 
 from __future__ import annotations
 
 import copy
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias, cast
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from typing import Protocol, TypeAlias, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from hwmpq.data.base import Batch, Data, calibration_batches
 from hwmpq.errors import TrainingError, UnsupportedError
 from hwmpq.precision import Precision
-from hwmpq.quant.insert import INPUT_QUANTIZER, quantized_sites
+from hwmpq.quant.insert import insert_quantizers
 from hwmpq.sensitivity.base import FloatArray, SensitivityTable
+from hwmpq.sensitivity.taps import AT_REST, Block, Operand, ProbedLayer, taps
 from hwmpq.workload.graph import Workload
 
 
@@ -47,30 +49,8 @@ class Unheard:
 UNHEARD = Unheard()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ProbedLayer:
-    """A multiplying layer of the copy.
-
-    Attributes:
-        name: the module's qualified name.
-        uses: the workload's names of it; several when the module runs several times.
-        module: the torch module.
-        signed: whether the activation it reads may be negative.
-    """
-
-    name: str
-    uses: tuple[str, ...]
-    module: nn.Module
-    signed: bool
-
-    @property
-    def weight(self) -> nn.Parameter:
-        """The float weight."""
-        return cast("nn.Parameter", self.module.weight)
-
-
-Visitor: TypeAlias = Callable[[ProbedLayer, Tensor], Tensor | None]
-"""Is shown each activation that a layer reads; what it returns, if anything, is read instead."""
+Visitor: TypeAlias = Callable[[Operand, Tensor], Tensor | None]
+"""Is shown each operand that is watched; what it returns, if anything, is multiplied instead."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,7 +58,7 @@ class Probe:
     """A network to experiment on, in evaluation mode.
 
     Attributes:
-        module: the copy.
+        module: the copy, with a tap at each operand.
         layers: its multiplying layers.
     """
 
@@ -88,7 +68,11 @@ class Probe:
     @property
     def device(self) -> torch.device:
         """Where the network lies."""
-        return self.layers[0].weight.device
+        return device_of(self.module)
+
+    def operands(self, activation_weight: float = 1.0) -> tuple[Operand, ...]:
+        """What is measured of all layers; activations only if they count."""
+        return tuple(o for layer in self.layers for o in layer.operands(activation_weight))
 
     def outputs(self, inputs: Tensor) -> Tensor:
         """What the network answers."""
@@ -106,71 +90,46 @@ class Probe:
         return loss
 
     @contextmanager
-    def watching(
-        self, visit: Visitor, layers: Sequence[ProbedLayer] | None = None
-    ) -> Iterator[None]:
-        """Show a visitor all activations that layers read.
+    def watching(self, visit: Visitor, operands: Iterable[Operand]) -> Iterator[None]:
+        """Show a visitor some operands whenever they are multiplied.
 
-        Raises:
-            UnsupportedError: a layer was not called, or without a tensor as first argument.
+        A forward pass in which a layer is never run is an error of its own.
         """
-        called: set[str] = set()
-
-        def hook(layer: ProbedLayer) -> Callable[..., Any]:
-            def see(_: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...] | None:
-                called.add(layer.name)
-                if not arguments or not isinstance(arguments[0], Tensor):
-                    msg = (
-                        f"layer '{layer.name}' is not called with its input as first positional "
-                        "argument, so the activation it reads cannot be measured"
-                    )
-                    raise UnsupportedError(msg)
-                replaced = visit(layer, arguments[0])
-                return None if replaced is None else (replaced, *arguments[1:])
-
-            return see
-
-        watched = self.layers if layers is None else layers
-        with ExitStack() as stack:
-            for layer in watched:
-                handle = layer.module.register_forward_pre_hook(hook(layer))
-                stack.callback(handle.remove)
+        watched = tuple(operands)
+        try:
+            for operand in watched:
+                operand.tap.look = partial(visit, operand)
             yield
-        missed = [layer.name for layer in watched if layer.name not in called]
-        if missed:
-            msg = (
-                f"the network's forward pass never calls layer '{missed[0]}', so its sensitivity "
-                "cannot be measured; call the module instead of using its weight, or exempt it"
-            )
-            raise UnsupportedError(msg)
+        finally:
+            for operand in watched:
+                operand.tap.look = None
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """Where a network's tensors lie; the CPU if it has none."""
+    tensors = chain(module.parameters(), module.buffers())
+    return next((tensor.device for tensor in tensors), torch.device("cpu"))
 
 
 @contextmanager
 def probing(model: nn.Module, workload: Workload, *, seed: int) -> Iterator[Probe]:
     """Copy a network for experiments; the network and torch's random state stay as they are.
 
+    Taps are put where training puts quantisers, so that whatever can be quantised can be measured:
+    bare parameters, what functions multiply, the operands of attention.
+
     Raises:
-        UnsupportedError: a multiplying layer has no module with a float weight of its own.
+        UnsupportedError: a multiplying layer has no place in the network, or quantisers already.
     """
-    probe = copy.deepcopy(model).eval()
-    modules = dict(probe.named_modules())
-    layers = []
-    for name, uses in quantized_sites(probe, workload).items():
-        module = modules[name]
-        if hasattr(module, INPUT_QUANTIZER) or parametrize.is_parametrized(module, "weight"):
-            msg = (
-                f"layer '{name}' already has quantisers or parametrisations of its weight; "
-                "measure the float network"
-            )
-            raise UnsupportedError(msg)
-        signed = any(workload.inputs_of(use)[0].signed for use in uses)
-        layers.append(ProbedLayer(name, uses, module, signed))
-    if not layers:
+    start = {layer.name: AT_REST for layer in workload.multiply_layers}
+    if not start:
         msg = f"'{workload.name}' has no layer with a bit-width to choose"
         raise UnsupportedError(msg)
-    probe.requires_grad_(False)
-    with own_random_state(layers[0].weight.device, seed):
-        yield Probe(probe, tuple(layers))
+    inserted = insert_quantizers(copy.deepcopy(model).eval(), workload, start, taps)
+    inserted.module.requires_grad_(False)
+    layers = tuple(ProbedLayer.of(name, layer) for name, layer in inserted.layers.items())
+    with own_random_state(device_of(inserted.module), seed):
+        yield Probe(inserted.module, layers)
 
 
 @contextmanager
@@ -208,27 +167,13 @@ def require_finite(value: float, what: str) -> float:
     return value
 
 
-def add_to(sums: dict[tuple[str, int], float], key: tuple[str, int], value: float) -> None:
+Parts: TypeAlias = dict[tuple[Block, int], float]
+"""Sensitivities of operands at widths, before they are added up."""
+
+
+def add_to(sums: Parts, key: tuple[Block, int], value: float) -> None:
     """Add to an entry that may not be there yet."""
     sums[key] = sums.get(key, 0.0) + value
-
-
-def weight_widths(precisions: Iterable[Precision]) -> tuple[int, ...]:
-    """The weight bits among columns, each once, rising."""
-    return tuple(sorted({precision.weight_bits for precision in precisions}))
-
-
-def activation_widths(precisions: Iterable[Precision]) -> tuple[int, ...]:
-    """The activation bits among columns, each once, rising."""
-    return tuple(sorted({precision.activation_bits for precision in precisions}))
-
-
-@dataclass(slots=True)
-class Parts:
-    """Sensitivities of weights and of activations apart, by ``(module, bits)``."""
-
-    weights: dict[tuple[str, int], float] = field(default_factory=dict)
-    activations: dict[tuple[str, int], float] = field(default_factory=dict)
 
 
 def spread_rows(
@@ -249,7 +194,7 @@ def spread_rows(
 
 def additive_table(
     layers: Iterable[ProbedLayer],
-    parts: Parts,
+    parts: Mapping[tuple[Block, int], float],
     precisions: Sequence[Precision],
     *,
     metric: str,
@@ -260,9 +205,9 @@ def additive_table(
 
     def row(layer: ProbedLayer) -> list[float]:
         return [
-            parts.weights[layer.name, precision.weight_bits]
+            parts[layer.weights.block, precision.weight_bits]
             + activation_weight
-            * parts.activations.get((layer.name, precision.activation_bits), 0.0)
+            * parts.get((layer.activations.block, precision.activation_bits), 0.0)
             for precision in precisions
         ]
 

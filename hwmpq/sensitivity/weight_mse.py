@@ -8,17 +8,13 @@ from typing import Any
 
 from torch import nn
 
+from hwmpq.errors import UnsupportedError
 from hwmpq.precision import Precision
-from hwmpq.quant.grid import TINY_STEP
+from hwmpq.quant.grid import TINY_STEP, activation_codes
 from hwmpq.sensitivity.base import SensitivityTable
-from hwmpq.sensitivity.noise import Granularity, activation_codes, weight_noise
-from hwmpq.sensitivity.probe import (
-    Parts,
-    activation_widths,
-    additive_table,
-    probing,
-    weight_widths,
-)
+from hwmpq.sensitivity.noise import Granularity, weight_error
+from hwmpq.sensitivity.probe import Parts, additive_table, probing
+from hwmpq.sensitivity.taps import Operand, widths_of
 from hwmpq.workload.graph import Workload
 
 
@@ -38,12 +34,13 @@ def uniform_noise(bits: int, *, signed: bool) -> float:
 class WeightMse:
     """Sensitivity ``mean (Q_b(w) - w)^2``, over ``mean w^2`` unless said otherwise.
 
-    Nothing is known about activations without data: all that read a tensor of the same sign get
-    the value of a uniformly distributed one, which is ours.
+    Nothing is known about activations without data: all of the same sign, both operands of a
+    product among them, get the value of a uniformly distributed one, which is ours.
 
     Attributes:
         relative: divide by the mean square of the weights. Without it the error depends on the
-            weights' scale, which a batch norm undoes, and activations are left out.
+            weights' scale, which a batch norm undoes, activations are left out, and products of
+            activations are refused.
         granularity: what shares a step of the weights' quantiser.
         activation_weight: factor of the activations' part.
     """
@@ -58,23 +55,17 @@ class WeightMse:
         """Quantise each weight at each width; the data are not looked at.
 
         Raises:
-            UnsupportedError: a layer is no module with a weight.
+            UnsupportedError: a layer takes no quantiser, or a product has no relative error.
             TrainingError: a weight is not finite.
         """
         del data
-        parts = Parts()
+        widths = widths_of(precisions)
+        parts: Parts = {}
         activation_weight = self.activation_weight if self.relative else 0.0
         with probing(model, workload, seed=0) as probe:
-            noise = weight_noise(probe.layers, weight_widths(precisions), self.granularity)
-            for layer in probe.layers:
-                weight = layer.weight.detach()
-                power = float(weight.double().square().sum())
-                divisor = max(power, TINY_STEP) if self.relative else weight.numel()
-                for bits in weight_widths(precisions):
-                    parts.weights[layer.name, bits] = noise[layer.name, bits] / divisor
-                for bits in activation_widths(precisions) if activation_weight else ():
-                    known = uniform_noise(bits, signed=layer.signed)
-                    parts.activations[layer.name, bits] = known
+            for operand in probe.operands(activation_weight):
+                for bits in widths[operand.kind]:
+                    parts[operand.block, bits] = self._error(operand, bits)
             return additive_table(
                 probe.layers,
                 parts,
@@ -83,6 +74,20 @@ class WeightMse:
                 meta={"relative": self.relative, "granularity": self.granularity},
                 activation_weight=activation_weight,
             )
+
+    def _error(self, operand: Operand, bits: int) -> float:
+        if operand.stored is not None:
+            weight = operand.stored.detach()
+            power = float(weight.double().square().sum())
+            divisor = max(power, TINY_STEP) if self.relative else weight.numel()
+            return weight_error(operand, weight, bits, self.granularity) / divisor
+        if not self.relative:
+            msg = (
+                f"'{operand.layer}' multiplies two activations, whose squared error nobody knows "
+                "without data; use the relative error, or exempt the product"
+            )
+            raise UnsupportedError(msg)
+        return uniform_noise(bits, signed=operand.signed)
 
 
 METRIC = WeightMse()
