@@ -160,67 +160,125 @@ def test_a_network_with_quantisers_is_refused(name, model, workload, data):
         metric(name).measure(model, workload, data, COLUMNS)
 
 
-class Product(nn.Module):
+class Everything(nn.Module):
+    """Tokens through all that can multiply: every way to reach an operand, once."""
+
     def __init__(self) -> None:
         super().__init__()
-        self.fc = nn.Linear(3, 3)
+        self.table = nn.Embedding(6, 8)
+        self.conv = nn.Conv2d(8, 8, 3, padding=1, bias=False)
+        self.bn = nn.BatchNorm2d(8)
+        self.depthwise = nn.Conv2d(8, 8, 3, padding=1, groups=8)
+        self.attn = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.qkv = nn.Linear(8, 24)
+        self.mix = nn.Parameter(torch.randn(8, 8) / 3)
+        self.twice = nn.Linear(8, 8)
+        self.head = nn.Linear(8, 3)
 
-    def forward(self, x):
-        y = self.fc(x)
-        return y @ y.transpose(-1, -2)
+    def forward(self, tokens):
+        x = self.table(tokens).transpose(1, 2).unflatten(2, (3, 3))
+        x = torch.relu(self.bn(self.conv(x)))
+        x = self.depthwise(x).flatten(2).transpose(1, 2)
+        x = x + self.attn(x, x, x, need_weights=False)[0]
+        q, k, v = self.qkv(x).unsqueeze(1).chunk(3, dim=-1)
+        x = x + nn.functional.scaled_dot_product_attention(q, k, v).squeeze(1)
+        x = x + (x @ x.transpose(1, 2)).softmax(-1) @ x
+        x = nn.functional.linear(x, self.mix)
+        x = x + self.twice(torch.relu(self.twice(input=x)))
+        return self.head(x.mean(dim=1))
 
 
-@pytest.mark.parametrize("name", sorted(PROBING))
-def test_a_layer_without_a_module_is_named(name):
-    model, x = Product(), torch.randn(2, 4, 3)
-    workload = extract(model, x[:1])
-    with pytest.raises(UnsupportedError, match=r"matmul.*is no module with a weight"):
-        metric(name).measure(model, workload, [(x, torch.tensor([0, 1]))], COLUMNS)
+PRODUCTS = {"attn.qk", "attn.av", "attention.qk", "attention.av", "matmul", "matmul#2"}
+WEIGHTS = {"conv", "depthwise", "attn.in_proj", "attn.out_proj", "qkv", "mix", "head"}
+LAYERS = PRODUCTS | WEIGHTS | {"twice", "twice#2"}
+
+
+@pytest.fixture(scope="module")
+def everything():
+    torch.manual_seed(0)
+    model = Everything()
+    tokens = torch.randint(0, 6, (24, 9), generator=torch.Generator().manual_seed(1))
+    for _ in range(3):
+        model(tokens)
+    workload = extract(model, tokens[:1])
+    assert {layer.name for layer in workload.multiply_layers} == LAYERS
+    return model, workload, [(tokens, torch.arange(24) % 3)]
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_whatever_multiplies_is_measured(name, everything):
+    model, workload, batches = everything
+    table = metric(name).measure(model, workload, batches, COLUMNS)
+    assert set(table.layers) == LAYERS
+    assert np.all(np.isfinite(table.values))
+    # Either width alone matters: a product's second operand has the weight bits.
+    free = negative(table)
+    for layer in LAYERS:
+        for narrow in (Precision(2, 8), Precision(8, 2)):
+            flat = (("weights", "activations")[narrow.activation_bits == 2], layer)
+            if flat in free:
+                continue
+            assert table.at(layer, narrow) > table.at(layer, Precision(8, 8)), (layer, narrow)
+    assert len(free) < 6
+    np.testing.assert_allclose(table.row("twice"), table.row("twice#2"))
+
+
+def negative(table):
+    """Operands that a Hessian curving downwards leaves without a score, which the table tells."""
+    named = [text for text in table.meta.get("negative_traces", "").split(", ") if text]
+    found = {tuple(text.split(" of ", 1)) for text in named}
+    uses = {(kind, "twice#2") for kind, layer in found if layer == "twice"}
+    return found | uses
 
 
 class Bypassed(nn.Module):
-    def __init__(self) -> None:
+    """The same network, with its layer called as a module, by keyword, or by a function."""
+
+    def __init__(self, how):
         super().__init__()
         self.fc = nn.Linear(3, 3)
+        self.how = how
 
     def forward(self, x):
-        if torch.compiler.is_exporting():
-            return self.fc(x)
-        return nn.functional.linear(x, self.fc.weight, self.fc.bias)
+        if self.how == "keyword":
+            return self.fc(input=x)
+        if self.how == "function":
+            return nn.functional.linear(x, self.fc.weight, self.fc.bias)
+        if self.how == "operator":
+            return x @ self.fc.weight.t() + self.fc.bias
+        return x if self.how == "skipped" else self.fc(x)
+
+
+@pytest.mark.parametrize("how", ["keyword", "function", "operator"])
+@pytest.mark.parametrize("name", METRICS)
+def test_how_a_weight_is_reached_does_not_matter(name, how):
+    x = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
+    tables = []
+    for call in ("module", how):
+        torch.manual_seed(0)
+        model = Bypassed(call)
+        measured = metric(name).measure(
+            model, extract(model, x[:1]), [(x, torch.arange(8) % 3)], COLUMNS
+        )
+        assert measured.layers == ("fc",)
+        tables.append(measured.values)
+    np.testing.assert_allclose(*tables, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", sorted(PROBING - DATA_FREE))
-def test_a_module_that_is_never_called_is_named(name):
-    model, x = Bypassed(), torch.randn(2, 3)
-    workload = extract(model, x[:1])
-    with pytest.raises(UnsupportedError, match="never calls layer 'fc'"):
-        metric(name).measure(model, workload, [(x, torch.tensor([0, 1]))], COLUMNS)
+def test_a_layer_that_never_runs_is_named(name):
+    x = torch.randn(2, 3)
+    workload = extract(Bypassed("module"), x[:1])
+    with pytest.raises(UnsupportedError, match="never runs layer 'fc'"):
+        metric(name).measure(Bypassed("skipped"), workload, [(x, torch.tensor([0, 1]))], COLUMNS)
 
 
-class Attention(nn.Module):
-    """Fused attention, whose fast kernels have no second derivative."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.qkv = nn.Linear(8, 24)
-        self.out = nn.Linear(8, 3)
-
-    def forward(self, x):
-        q, k, v = self.qkv(x)[:, None].chunk(3, dim=-1)
-        y = nn.functional.scaled_dot_product_attention(q, k, v)
-        return self.out(y.squeeze(1).mean(dim=1))
-
-
-@pytest.mark.parametrize("name", sorted(PROBING))
-def test_attention_is_measured_where_its_products_are_exempted(name):
-    torch.manual_seed(0)
-    model, x = Attention(), torch.randn(4, 5, 8)
-    whole = extract(model, x[:1])
-    products = [layer.name for layer in whole.multiply_layers if layer.op == "matmul"]
-    workload = extract(model, x[:1], exempt=products)
-    table = metric(name).measure(model, workload, [(x, torch.arange(4) % 3)], COLUMNS)
-    assert set(table.layers) == {"qkv", "out"}
-    assert np.all(table.values[:, 0] > 0)
+@pytest.mark.parametrize("name", METRICS)
+def test_exempt_products_are_left_out(name, everything):
+    model, _, batches = everything
+    workload = extract(model, batches[0][0][:1], exempt=sorted(PRODUCTS - {"matmul"}))
+    table = metric(name).measure(model, workload, batches, COLUMNS)
+    assert set(table.layers) == LAYERS - PRODUCTS | {"matmul"}
 
 
 class Listener:
