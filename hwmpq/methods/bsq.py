@@ -28,6 +28,7 @@ from hwmpq.quant.bit_planes import BitPlanes, collapse
 from hwmpq.quant.insert import QuantizedModel, QuantizerPair, Site, insert_quantizers
 from hwmpq.quant.pact import PactQuantizer
 from hwmpq.sensitivity.base import SensitivityTable
+from hwmpq.workload.layer import MatMul
 
 Reweighting: TypeAlias = Literal["accelerator", "parameters", "none"]
 _REWEIGHTINGS: Final = ("accelerator", "parameters", "none")
@@ -47,8 +48,9 @@ class BSQ:
         reweighting: what a layer's lasso is multiplied by: its share of the accelerator's marginal
             cost of a plane, of the parameters as in the paper, or nothing.
         interval: epochs between adjustments of precision; None is a quarter of all.
-        activation_bits: of every layer without a pin; narrower only where the budgets cannot be
-            met otherwise. None lets the solver choose.
+        activation_bits: of every layer without a pin, of both operands where two activations are
+            multiplied; narrower only where the budgets cannot be met otherwise. None lets the
+            solver choose.
         grow: whether a layer whose codes overflow gets another plane, which changes its weights,
             instead of being clipped.
         frozen_share: share of the epochs, at the end, whose bits stay.
@@ -88,12 +90,21 @@ class BSQ:
         Raises:
             UnsupportedError: the widest weights have no plane besides the sign.
         """
-        widest = max(precision.weight_bits for precision in task.candidates)
-        start = Precision(widest, self.searched_activation_bits(task.candidates))
-        precisions = {name: task.fixed.get(name, start) for name in task.widest}
+        start = self.start_bits(task.candidates)
+        precisions = {
+            layer.name: task.fixed.get(layer.name, start[isinstance(layer, MatMul)])
+            for layer in task.workload.multiply_layers
+        }
         return BSQSession(
             insert_quantizers(model, task.workload, precisions, _planes_and_clip), task, self
         )
+
+    def start_bits(self, candidates: Sequence[Precision]) -> tuple[Precision, Precision]:
+        """Bits to start with, of a layer with a stored weight and of a product of activations."""
+        widths = sorted({precision.weight_bits for precision in candidates})
+        activation = self.searched_activation_bits(candidates)
+        operand = next((width for width in widths if width >= activation), widths[-1])
+        return Precision(widths[-1], activation), Precision(operand, activation)
 
     def searched_activation_bits(self, candidates: Sequence[Precision]) -> int:
         """Activation bits while planes are learned: the narrowest candidate wide enough."""
@@ -117,7 +128,8 @@ def _planes_and_clip(site: Site) -> QuantizerPair:
 class BSQSession(Session):
     """Trains planes under a group lasso, and adjusts precision every interval.
 
-    A product of two activations has no planes; both its operands are clipped at a learned level.
+    A product of two activations has no planes; both its operands are clipped at a learned level
+    and have the width of activations.
     """
 
     def __init__(self, model: QuantizedModel, task: Task, options: BSQ) -> None:
@@ -169,7 +181,9 @@ class BSQSession(Session):
         marginal = [self.elements]
         if self.options.reweighting == "accelerator":
             marginal = [surface.savings(*bits)[0] for _, surface in self.budgets.rows]
-        shares = [savings / savings.sum() for savings in marginal if float(savings.sum()) > 0]
+        # Operands of products have no planes to share a cost with.
+        stored = [savings * (self.elements > 0) for savings in marginal]
+        shares = [savings / savings.sum() for savings in stored if float(savings.sum()) > 0]
         mean = sum(shares, start=torch.zeros_like(planes)) / max(1, len(shares))
         return dict(zip(self.layers, (planes * mean).tolist(), strict=True))
 
@@ -205,7 +219,7 @@ class BSQSession(Session):
         """Distance from the weight bits learned and from the activation bits wanted."""
         rows = [
             [
-                distance(self.model.layer(name).weight.bits, precision.weight_bits)
+                self._weight_distance(name, precision.weight_bits)
                 + self._activation_distance(precision.activation_bits)
                 for precision in precisions
             ]
@@ -224,7 +238,14 @@ class BSQSession(Session):
         solver = ILP(seed=seed)
         if self.options.activation_bits is None:
             return solver
-        return FixedActivations(bits=self.activation_bits, solver=solver)
+        products = frozenset(name for name in self.layers if self.model.layer(name).is_product)
+        return FixedActivations(bits=self.activation_bits, solver=solver, products=products)
+
+    def _weight_distance(self, name: str, bits: int) -> float:
+        layer = self.model.layer(name)
+        if layer.is_product:
+            return self._activation_distance(bits)
+        return distance(layer.weight.bits, bits)
 
     def _activation_distance(self, bits: int) -> float:
         if self.options.activation_bits is not None:

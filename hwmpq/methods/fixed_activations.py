@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hwmpq.allocate.base import Allocation, AllocationProblem
+from hwmpq.allocate.base import Allocation, AllocationProblem, BoolArray
 from hwmpq.allocate.ilp import ILP
 from hwmpq.errors import InfeasibleError
 
@@ -20,10 +20,12 @@ class FixedActivations:
     Attributes:
         bits: of activations.
         solver: who solves.
+        products: layers whose weight bits are those of an activation too.
     """
 
     bits: int
     solver: ILP
+    products: frozenset[str] = frozenset()
 
     def solve(self, problem: AllocationProblem) -> Allocation:
         """Choose weight bits, and activation bits only if need be.
@@ -33,9 +35,10 @@ class FixedActivations:
             BudgetError: none was found in the time allowed.
         """
         at_width = np.array([p.activation_bits == self.bits for p in problem.precisions])
-        # A pinned layer may have no choice at the width; it keeps what it has.
-        can = (problem.allowed & at_width).any(axis=1, keepdims=True)
-        fixed = replace(problem, allowed=problem.allowed & (at_width | ~can))
+        fixed = replace(problem, allowed=_where_possible(problem.allowed, at_width))
+        both = at_width & [p.weight_bits == self.bits for p in problem.precisions]
+        product = np.array([[name in self.products] for name in problem.layers])
+        fixed = replace(fixed, allowed=_where_possible(fixed.allowed, both | ~product))
         try:
             found = self.solver.solve(fixed)
         except InfeasibleError:
@@ -44,3 +47,10 @@ class FixedActivations:
         else:
             note = f"activations are fixed at {self.bits} bits, the bound holds for that choice"
         return replace(found, notes=(*found.notes, note))
+
+
+def _where_possible(allowed: BoolArray, wanted: BoolArray) -> BoolArray:
+    """Only wanted choices, but for a layer that has none, such as a pinned one."""
+    can = (allowed & wanted).any(axis=1, keepdims=True)
+    kept: BoolArray = allowed & (wanted | ~can)
+    return kept

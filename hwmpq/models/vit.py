@@ -15,9 +15,9 @@ from torch.nn import functional
 class PatchEmbedding(nn.Module):
     """Images to one vector a patch."""
 
-    def __init__(self, patch: int, width: int) -> None:
+    def __init__(self, channels: int, patch: int, width: int) -> None:
         super().__init__()
-        self.proj = nn.Conv2d(3, width, patch, patch)
+        self.proj = nn.Conv2d(channels, width, patch, patch)
 
     def forward(self, x: Tensor) -> Tensor:
         """Patches ``[batch, patches, width]``."""
@@ -80,11 +80,17 @@ class VisionTransformer(nn.Module):
     """A transformer encoder over patches, read out at a class token."""
 
     def __init__(
-        self, width: int, heads: int, depth: int = 12, image: int = 224, classes: int = 1000
+        self,
+        width: int,
+        heads: int,
+        depth: int = 12,
+        image: int = 224,
+        patch: int = 16,
+        channels: int = 3,
+        classes: int = 1000,
     ) -> None:
         super().__init__()
-        patch = 16
-        self.patch_embed = PatchEmbedding(patch, width)
+        self.patch_embed = PatchEmbedding(channels, patch, width)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embed = nn.Parameter(torch.zeros(1, (image // patch) ** 2 + 1, width))
         self.blocks = nn.Sequential(*(Block(width, heads) for _ in range(depth)))
@@ -98,7 +104,7 @@ class VisionTransformer(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Class scores of images ``[batch, 3, height, width]``."""
+        """Class scores of images ``[batch, channels, height, width]``."""
         patches = self.patch_embed(x)
         token = self.cls_token.expand(x.shape[0], -1, -1)
         x = torch.cat([token, patches], dim=1) + self.pos_embed
@@ -115,3 +121,8 @@ def vit_tiny(classes: int = 1000) -> VisionTransformer:
 def vit_small(classes: int = 1000) -> VisionTransformer:
     """ViT-S/16: width 384, 6 heads."""
     return VisionTransformer(384, 6, classes=classes)
+
+
+def vit_digits(classes: int = 10) -> VisionTransformer:
+    """For 8 x 8 digits: 16 patches of 2 x 2 pixels, width 32, 2 heads, 3 blocks."""
+    return VisionTransformer(32, 2, depth=3, image=8, patch=2, channels=1, classes=classes)

@@ -75,8 +75,9 @@ class BitGradientRecorder:
     """Watches the backward passes of a quantised network and keeps the scores.
 
     Activations are scored like weights, from the gradient of the mini-batch loss at the quantised
-    activations; as weights are counted once however often they are used, so is a feature however
-    many samples the batch has. Bit gradients of activations are ours; the paper scores weights.
+    activations, both operands of a product among them; as weights are counted once however often
+    they are used, so is a feature however many samples the batch has. Bit gradients of activations
+    are ours; the paper scores weights.
 
     Args:
         model: the network; its quantisers' observers are taken.
@@ -91,12 +92,12 @@ class BitGradientRecorder:
         self.scores = Scores()
         self._norms: dict[tuple[str, str], tuple[Tensor, int]] = {}
         for name, layer in model.layers.items():
-            layer.weight.observer = self._observer("weights", name)
-            layer.activation.observer = self._observer("activations", name)
+            layer.weight.observer = self._observer("weights", name, stored=not layer.is_product)
+            layer.activation.observer = self._observer("activations", name, stored=False)
 
-    def _observer(self, kind: str, name: str) -> Callable[[Tensor], None]:
+    def _observer(self, kind: str, name: str, *, stored: bool) -> Callable[[Tensor], None]:
         def observe(gradient: Tensor) -> None:
-            elements = gradient[0].numel() if kind == "activations" else gradient.numel()
+            elements = gradient.numel() if stored else gradient[0].numel()
             self._norms[kind, name] = (gradient.norm(), elements)
 
         return observe
@@ -111,7 +112,9 @@ class BitGradientRecorder:
             return
         for name, layer in self.model.layers.items():
             for kind, quantizer in (("weights", layer.weight), ("activations", layer.activation)):
-                norm, elements = self._norms.pop((kind, name), (torch.zeros(()), 1))
+                if (kind, name) not in self._norms:
+                    continue
+                norm, elements = self._norms.pop((kind, name))
                 bits = quantizer.bits if self.own_width else COMMON_BITS
                 # Steps of activations are parameters: the tensor handed over does not matter.
                 step = float(quantizer.step_at(bits, layer.shadow.detach()))

@@ -41,7 +41,7 @@ class StepOptions:
     """How steps become sensitivities.
 
     Attributes:
-        alpha: factor of the weights' part.
+        alpha: factor of the part of stored weights.
         indicator: ``step`` is the paper's. It changes when a branch is rescaled in a way that
             leaves the function alone. ``relative`` divides it by the root mean square that the
             tensor had before the steps were trained, which cures that; what it has afterwards
@@ -94,12 +94,12 @@ class JointSteps:
         self._passes = 0
         self.first_scales: Mapping[tuple[str, str], float] = {}
         for name, layer in self.searched.items():
-            layer.weight.observer = self._observer(name, "weights")
-            layer.activation.observer = self._observer(name, "activations")
+            layer.weight.observer = self._observer(name, "weights", stored=not layer.is_product)
+            layer.activation.observer = self._observer(name, "activations", stored=False)
 
-    def _observer(self, name: str, kind: str) -> Callable[[Tensor], None]:
+    def _observer(self, name: str, kind: str, *, stored: bool) -> Callable[[Tensor], None]:
         def observe(gradient: Tensor) -> None:
-            elements = gradient[0].numel() if kind == "activations" else gradient.numel()
+            elements = gradient.numel() if stored else gradient[0].numel()
             pull = float(gradient.norm()) / sqrt(elements)
             self._pulls[name, kind] = self._pulls.get((name, kind), 0.0) + pull
 
@@ -194,17 +194,19 @@ class JointSteps:
         return found
 
     def scales(self, batch: Batch) -> dict[tuple[str, str], float]:
-        """Root mean square of weights and, on a batch at the widest level, of inputs."""
+        """Root mean square of weights and of activations on a batch at the widest level."""
         found: dict[tuple[str, str], float] = {}
         handles = []
         for name, layer in self.searched.items():
-            found[name, "weights"] = _rms(layer.shadow.detach())
+            for kind, quantizer in (("weights", layer.weight), ("activations", layer.activation)):
 
-            def keep(_module: nn.Module, given: tuple[Any, ...], name: str = name) -> None:
-                found[name, "activations"] = _rms(given[0])
+                def keep(
+                    _module: nn.Module, given: tuple[Any, ...], key: tuple[str, str] = (name, kind)
+                ) -> None:
+                    found[key] = _rms(given[0].detach())
 
-            # The quantiser sees what the layer reads, also where only a function calls the layer.
-            handles.append(layer.activation.register_forward_pre_hook(keep))
+                # Its quantiser sees an operand wherever it is multiplied.
+                handles.append(quantizer.register_forward_pre_hook(keep))
         self.set_level(0)
         self.model.module.eval()
         with torch.no_grad():
@@ -261,9 +263,10 @@ def table_from_steps(
                 [steps[name, kind, bits] * factors[name, kind] for bits in rising]
             )
             scores |= {(kind, bits): value for bits, value in zip(rising, values, strict=True)}
+        # Both operands of a product are activations.
+        alpha = 1.0 if layer.is_product else options.alpha
         row = [
-            scores["activations", p.activation_bits]
-            + options.alpha * scores["weights", p.weight_bits]
+            scores["activations", p.activation_bits] + alpha * scores["weights", p.weight_bits]
             for p in precisions
         ]
         names += layer.names
