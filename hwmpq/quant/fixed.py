@@ -18,6 +18,8 @@ class FixedQuantizer(FakeQuantizer):
     The step and the first and last code are buffers, so a saved state holds the whole grid.
     """
 
+    fixed_step: Tensor
+
     def __init__(self, bits: int, grid: Grid, *, signed: bool) -> None:
         self._codes = grid.codes
         super().__init__(bits, signed=signed)
@@ -38,6 +40,10 @@ class FixedQuantizer(FakeQuantizer):
     def _load_from_state_dict(
         self, state_dict: dict[str, Tensor], prefix: str, *arguments: object
     ) -> None:
+        stored = state_dict.get(f"{prefix}fixed_step")
+        if stored is not None:
+            # As exact as it was saved, whatever numbers stand here so far.
+            self.fixed_step = self.fixed_step.to(stored.dtype)
         super()._load_from_state_dict(state_dict, prefix, *arguments)
         low, high = cast("Tensor", self.code_range).tolist()
         self._codes = Codes(int(low), int(high))
@@ -46,7 +52,7 @@ class FixedQuantizer(FakeQuantizer):
     def step_at(self, bits: int, values: Tensor) -> Tensor:
         """The stored step."""
         del bits, values
-        return cast("Tensor", self.fixed_step)
+        return self.fixed_step
 
     def quantize(self, values: Tensor) -> Tensor:
         """Round to the stored grid, identity backward."""

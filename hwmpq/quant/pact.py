@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hwmpq.quant.base import FakeQuantizer
-from hwmpq.quant.grid import Codes, activation_codes
+from hwmpq.quant.grid import Codes, activation_codes, to_codes
 
 SMALLEST_CLIP = 1e-3
 """The clipping level may not reach zero, where it would receive no gradient that raises it."""
@@ -20,22 +20,24 @@ class _LearnedClip(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, clip: Tensor, codes: Codes) -> Tensor:
         step = clip / codes.high
-        # Over the clip first: what lies exactly at the clip becomes exactly the last code.
-        scaled = torch.div(values, clip).mul_(codes.high)
-        ctx.save_for_backward(scaled)
-        ctx.codes = codes
-        return scaled.clamp(codes.low, codes.high).round_().mul_(step)
+        ctx.save_for_backward(values)
+        ctx.top = float(clip)
+        ctx.bottom = ctx.top * codes.low / codes.high
+        # The arithmetic of a quantiser at rest, so that ties fall alike.
+        return to_codes(values, step, codes).mul_(step)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
         gradient = gradients[0]
-        (scaled,) = ctx.saved_tensors
-        low, high = ctx.codes.low, ctx.codes.high
-        passed = torch.ops.aten.hardtanh_backward(gradient, scaled, low, high)
-        # The clipped value less the value inside is high above, low below and zero between.
-        reached = torch.dot(scaled.clamp(low, high).reshape(-1), gradient.reshape(-1))
-        inside = torch.dot(scaled.reshape(-1), passed.reshape(-1))
-        return passed, (reached - inside) / high, None
+        (values,) = ctx.saved_tensors
+        # By the values themselves: what lies exactly at the clip is at its end.
+        passed = torch.ops.aten.hardtanh_backward(gradient, values, ctx.bottom, ctx.top)
+        # The clipped value less the value inside is the clip above, its opposite below and zero
+        # between.
+        clipped = values.clamp(ctx.bottom, ctx.top)
+        reached = torch.dot(clipped.reshape(-1), gradient.reshape(-1))
+        inside = torch.dot(values.reshape(-1), passed.reshape(-1))
+        return passed, (reached - inside) / ctx.top, None
 
 
 def learned_clip(values: Tensor, clip: Tensor, codes: Codes) -> Tensor:
