@@ -193,17 +193,19 @@ def evaluate(model: nn.Module, part: Part, *, batch_size: int, device: str) -> f
 def reestimate_batch_norm(model: nn.Module, part: Part, *, batch_size: int, device: str) -> None:
     """Replace running statistics by their mean over one pass of the data, in order.
 
-    Bits that change shift what a norm sees; training's moving average would lag behind.
+    Bits that change shift what a norm sees; training's moving average would lag behind. All but
+    the norms run as in evaluation: dropout would widen what a norm sees then.
     """
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     norms = [norm for norm in norms if norm.track_running_stats]
     if not norms:
         return
     momenta = [norm.momentum for norm in norms]
+    model.eval()
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = cast("float", None)  # a cumulative mean
-    model.train()
+        norm.train()
     for inputs, _ in part.batches(batch_size):
         model(inputs.to(device))
     for norm, momentum in zip(norms, momenta, strict=True):

@@ -174,6 +174,14 @@ def test_steps_are_announced(part):
     assert len(seen) == steps_of(part, 16) == 4
 
 
+def test_dropout_does_not_reach_what_norms_estimate(part):
+    plain, dropped = nn.BatchNorm1d(4), nn.BatchNorm1d(4)
+    reestimate_batch_norm(nn.Sequential(plain), part, batch_size=20, device="cpu")
+    model = nn.Sequential(nn.Dropout(0.5), dropped)
+    reestimate_batch_norm(model, part, batch_size=20, device="cpu")
+    torch.testing.assert_close(dropped.running_var, plain.running_var)
+
+
 def test_batch_norm_statistics_become_those_of_the_data(part):
     norm = nn.BatchNorm1d(4, momentum=0.1)
     norm.running_mean.fill_(99.0)
