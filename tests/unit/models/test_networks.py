@@ -14,6 +14,7 @@ from hwmpq.models import alexnet, bert, llama, mobilenet, resnet, vgg, vit
     [
         (resnet.resnet8_digits, (2, 1, 8, 8), 10),
         (resnet.resnet20_digits, (2, 1, 8, 8), 10),
+        (vit.vit_digits, (2, 1, 8, 8), 10),
         (resnet.resnet20, (2, 3, 32, 32), 10),
         (resnet.resnet18, (1, 3, 64, 64), 1000),
         (vgg.vgg16, (1, 3, 32, 32), 10),
