@@ -143,3 +143,34 @@ def test_a_model_without_weights_is_folded_unchecked() -> None:
     with torch.device("meta"):
         model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
     assert isinstance(fold_batch_norms(model, torch.zeros(1, 3, 6, 6))[1], nn.Identity)
+
+
+class WithAttention(nn.Module):
+    """A convolution with its norm before attention and a product."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 8, 3, padding=1, bias=False)
+        self.bn = nn.BatchNorm2d(8)
+        self.attn = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.fc = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.bn(self.conv(x))).flatten(2).transpose(1, 2)
+        x = self.attn(x, x, x, need_weights=False)[0]
+        return self.fc((x @ x.transpose(1, 2)) @ x).mean(1)
+
+
+def test_a_folded_network_with_attention_is_quantised_as_before() -> None:
+    torch.manual_seed(0)
+    model, x = WithAttention().eval(), torch.randn(2, 1, 3, 3)
+    trained(model.bn)
+    folded = fold_batch_norms(model, x[:1])
+    torch.testing.assert_close(folded(x), model(x), rtol=1e-4, atol=1e-4)
+    workload = extract(folded, x[:1])
+    names = [layer.name for layer in workload.multiply_layers]
+    assert names == [layer.name for layer in extract(model, x[:1]).multiply_layers]
+    assert {"attn.qk", "attn.av", "matmul", "matmul#2"} < set(names)
+    wide = dict.fromkeys(names, Precision(16, 16))
+    quantised = insert_quantizers(folded, workload, wide, symmetric_and_clip())
+    torch.testing.assert_close(quantised.module(x), model(x), rtol=1e-2, atol=1e-2)
