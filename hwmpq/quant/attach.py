@@ -11,6 +11,7 @@ from torch.nn.utils import parametrize
 from hwmpq.errors import UnsupportedError
 from hwmpq.quant.attention import OperandQuantizers
 from hwmpq.quant.fixed import Untouched
+from hwmpq.quant.forward_pass import Watched
 from hwmpq.quant.interception import Interceptor, MarkWeight, QuantizeInput
 from hwmpq.quant.places import Place, holders, module_name, product_owner
 from hwmpq.quant.quantized import (
@@ -89,7 +90,7 @@ class Insertion:
 
     def finish(self, exempt: Iterable[str] | None) -> QuantizedModel:
         """Set hooks and parametrisations."""
-        interceptor = Interceptor(self.products, self.places, exempt)
+        interceptor = Interceptor(Watched(self.products, self.places, exempt))
         interceptor.attach(self.model, self.modules)
         for key, layer in self.layers.items():
             if key in self.places and type(layer.module) in _CALLED:

@@ -21,7 +21,6 @@ from hwmpq.quant.fixed import FixedQuantizer, Untouched
 from hwmpq.quant.grid import Codes
 from hwmpq.quant.places import find_weight, is_product, module_name
 from hwmpq.quant.quantized import (
-    INPUT_QUANTIZER,
     NO_WEIGHT,
     QuantizedLayer,
     QuantizedModel,
@@ -34,7 +33,6 @@ from hwmpq.workload.graph import Workload
 from hwmpq.workload.layer import Layer, MatMul, VectorOp
 
 __all__ = [
-    "INPUT_QUANTIZER",
     "QuantizedLayer",
     "QuantizedModel",
     "QuantizerFactory",

@@ -8,34 +8,25 @@ and hooks tell that pass which module runs.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from types import MethodType
 from typing import Any, cast
 
 from torch import Tensor, nn
 
 from hwmpq.errors import UnsupportedError
-from hwmpq.quant.attention import OperandQuantizers
 from hwmpq.quant.forward_pass import ForwardPass, Watched
-from hwmpq.quant.places import Place
 
 
 class Interceptor:
     """Finds and quantises what functions of one network multiply.
 
     Args:
-        products: quantisers of products by the workload's name.
-        places: where layers with weights lie, by the workload's name of the first use.
-        exempt: products that stay in float; None if it is not known which exist.
+        watched: what is known of the network.
     """
 
-    def __init__(
-        self,
-        products: Mapping[str, OperandQuantizers],
-        places: Mapping[str, Place],
-        exempt: Iterable[str] | None,
-    ) -> None:
-        self.watched = Watched(products, places, exempt)
+    def __init__(self, watched: Watched) -> None:
+        self.watched = watched
         self.run: ForwardPass | None = None
         self.idle = False
 

@@ -18,8 +18,6 @@ from hwmpq.quant.learned_powers import LearnedPowers
 from hwmpq.quant.places import Place, module_name
 from hwmpq.workload.layer import Layer, MatMul
 
-INPUT_QUANTIZER: Final = "input_quantizer"
-"""Name under which a layer's module holds the quantiser of the activation it reads."""
 NO_WEIGHT: Final = torch.zeros(1)
 """What stands for the weight of a product of two activations."""
 
