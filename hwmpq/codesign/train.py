@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from hwmpq.data.base import Batch, Part
+from hwmpq.data.loss import classes_second, cross_entropy
 from hwmpq.errors import TrainingError
 from hwmpq.methods.base import Hooks
 from hwmpq.quant.base import FakeQuantizer
@@ -45,9 +46,9 @@ class Recipe:
 
 
 def cross_entropy_step(model: nn.Module, batch: Batch) -> Tensor:
-    """The usual training step of a classifier."""
+    """The usual training step of a classifier, of samples or of tokens."""
     inputs, labels = batch
-    return nn.functional.cross_entropy(model(inputs), labels)
+    return cross_entropy(model(inputs), labels)
 
 
 def epoch_seed(seed: int, epoch: int) -> int:
@@ -180,13 +181,16 @@ def _require_finite(values: list[float], task: EpochTask, step: int, rate: float
 
 @torch.no_grad()
 def evaluate(model: nn.Module, part: Part, *, batch_size: int, device: str) -> float:
-    """Share of samples whose highest score is their label's."""
+    """Share of labels, one a sample or one a token, that have the highest score."""
     model.eval()
     correct = torch.zeros((), dtype=torch.int64, device=device)
+    total = 0
     for inputs, labels in part.batches(batch_size):
-        predicted = model(inputs.to(device)).argmax(dim=1)
-        correct += (predicted == labels.to(device)).sum()
-    return int(correct) / len(part)
+        known = labels.to(device)
+        predicted = classes_second(model(inputs.to(device)), known).argmax(dim=1)
+        correct += (predicted == known).sum()
+        total += known.numel()
+    return int(correct) / total
 
 
 @torch.no_grad()

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from hwmpq.data.base import calibration_batches
+from hwmpq.data.loss import cross_entropy
 from hwmpq.precision import Precision
 from hwmpq.quant.insert import QuantizedModel, insert_quantizers
 from hwmpq.quant.pairs import symmetric_and_clip
@@ -245,7 +246,7 @@ class BitGradient:
             data, batches=self.batches, batch_size=self.batch_size, seed=self.seed
         ):
             quantised.module.zero_grad()
-            loss = nn.functional.cross_entropy(quantised.module(inputs), labels)
+            loss = cross_entropy(quantised.module(inputs), labels)
             loss.backward()  # type: ignore[no-untyped-call]
             recorder.close_batch()
         return table_from_scores(recorder.scores, quantised, workload, precisions, self.options)

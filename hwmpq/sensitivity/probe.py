@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from hwmpq.data.base import Batch, Data, calibration_batches
+from hwmpq.data.loss import cross_entropy
 from hwmpq.errors import TrainingError, UnsupportedError
 from hwmpq.precision import Precision
 from hwmpq.quant.insert import insert_quantizers
@@ -85,7 +86,7 @@ class Probe:
             TrainingError: it is not finite.
         """
         inputs, labels = batch
-        loss = nn.functional.cross_entropy(self.outputs(inputs), labels.to(self.device))
+        loss = cross_entropy(self.outputs(inputs), labels.to(self.device))
         require_finite(float(loss.detach()), "the loss of a calibration batch")
         return loss
 

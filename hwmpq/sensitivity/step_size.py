@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from hwmpq.data.base import Batch, Data, calibration_batches
+from hwmpq.data.loss import cross_entropy
 from hwmpq.errors import UnsupportedError
 from hwmpq.precision import Precision
 from hwmpq.sensitivity.base import SensitivityTable
@@ -84,7 +85,7 @@ class StepSize:
         for inputs, labels in drawn:
             optimizer.zero_grad()
             for _ in joint.passes():
-                loss = nn.functional.cross_entropy(network(inputs), labels)
+                loss = cross_entropy(network(inputs), labels)
                 require_finite(float(loss.detach()), "the loss of the joint training of steps")
                 loss.backward()  # type: ignore[no-untyped-call]
             joint.clip_gradients()
