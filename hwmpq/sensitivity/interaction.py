@@ -21,7 +21,7 @@ from hwmpq.errors import UnsupportedError
 from hwmpq.precision import Precision
 from hwmpq.sensitivity.base import FloatArray, SensitivityTable
 from hwmpq.sensitivity.noise import Granularity, input_tops, read_only
-from hwmpq.sensitivity.perturb import quantised
+from hwmpq.sensitivity.perturb import operand_widths, quantised
 from hwmpq.sensitivity.probe import (
     UNHEARD,
     Probe,
@@ -157,10 +157,6 @@ class _Bench:
 
     def loss(self, columns: Mapping[str, Precision]) -> float:
         """Mean loss over all samples."""
-        widths: dict[Block, int] = {}
-        for name, precision in columns.items():
-            widths["weights", name] = precision.weight_bits
-            widths["activations", name] = precision.activation_bits
-        with quantised(self.probe, widths, self.tops, self.granularity):
+        with quantised(self.probe, operand_widths(columns), self.tops, self.granularity):
             losses = (float(self.probe.loss(b).double()) * len(b[1]) for b in self.batches)
             return math.fsum(losses) / samples(self.batches)

@@ -8,9 +8,19 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from hwmpq.precision import Assignment
 from hwmpq.sensitivity.noise import Granularity, quantised_activation, quantised_weight
 from hwmpq.sensitivity.probe import Probe
 from hwmpq.sensitivity.taps import Block, Operand
+
+
+def operand_widths(assignment: Assignment) -> dict[Block, int]:
+    """Bits of both operands of each layer."""
+    widths: dict[Block, int] = {}
+    for name, precision in assignment.items():
+        widths["weights", name] = precision.weight_bits
+        widths["activations", name] = precision.activation_bits
+    return widths
 
 
 @contextmanager

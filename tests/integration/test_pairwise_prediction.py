@@ -13,8 +13,8 @@ from hwmpq.codesign.train import cross_entropy_step
 from hwmpq.data.base import load_data
 from hwmpq.precision import precisions
 from hwmpq.sensitivity.interaction import PairwiseLoss
-from hwmpq.sensitivity.noise import input_tops
-from hwmpq.sensitivity.perturb import Widths, quantised
+from hwmpq.sensitivity.noise import input_tops, read_only
+from hwmpq.sensitivity.perturb import operand_widths, quantised
 from hwmpq.sensitivity.probe import hold_batches, probing
 from hwmpq.workload.from_torch import extract
 
@@ -43,12 +43,11 @@ def test_pairs_foretell_the_loss_of_random_assignments_better_than_layers_alone(
     generator = np.random.default_rng(0)
     alone, together = [], []
     with probing(model, workload, seed=0) as probe, torch.no_grad():
-        tops = input_tops(probe, held)
+        tops = input_tops(probe, held, read_only(probe.operands()))
         for _ in range(60):
             chosen = {name: int(generator.integers(len(COLUMNS))) for name in names}
             bits = {n: COLUMNS[c] for n, c in chosen.items()}
-            widths = {n: Widths(p.weight_bits, p.activation_bits) for n, p in bits.items()}
-            with quantised(probe, widths, tops, "tensor"):
+            with quantised(probe, operand_widths(bits), tops, "tensor"):
                 losses = [float(probe.loss(batch)) for batch in held]
             true = np.mean(losses) - float(found.single.meta["loss"])
             single = sum(found.single.at(name, bits[name]) for name in names)
