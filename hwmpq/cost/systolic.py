@@ -8,26 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, cast
 
 import numpy as np
 
 from hwmpq.accelerator.energy import leakage_energy_pj
 from hwmpq.accelerator.spec import Accelerator, Operand
-from hwmpq.cost import systolic_dram, systolic_tiles
 from hwmpq.cost.base import FloatArray, IntArray, LayerCosts
 from hwmpq.cost.compulsory import stationary_elements, touched_input_elements
 from hwmpq.cost.systolic_folds import ceil_of
 from hwmpq.cost.systolic_gemm import Gemm, lower
-from hwmpq.cost.systolic_mapping import (
-    ArrayTraffic,
-    Placement,
-    array_traffic,
-    compute_cycles,
-    place,
-)
+from hwmpq.cost.systolic_mapping import ArrayTraffic, array_traffic
 from hwmpq.cost.systolic_ports import check_accumulator, check_ports
-from hwmpq.cost.systolic_precision import energy_pj_per_mac
+from hwmpq.cost.systolic_precision import energy_pj_per_mac, rate
+from hwmpq.cost.systolic_schedule import Scheduler
 from hwmpq.cost.systolic_spec import SystolicBehavior, SystolicCompute
 from hwmpq.errors import UnsupportedError
 from hwmpq.precision import Precision
@@ -51,11 +46,12 @@ class _Point:
     compulsory_bits: int
     busy: float
     mac_energy_pj: float
+    mode: str
     placement: str
     order: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Pricer:
     """A layer on an accelerator, before a precision is chosen."""
 
@@ -64,57 +60,31 @@ class _Pricer:
     compute: SystolicCompute
     behavior: SystolicBehavior
     gemm: Gemm
+    scheduler: Scheduler
 
     def output_bits(self, precision: Precision) -> int:
         """Width of a written output."""
         bits = self.behavior.output_bits
         return precision.activation_bits if bits == "activation" else bits
 
+    @cached_property
+    def elements(self) -> tuple[int, int, int]:
+        """Inputs that are used, weights, and outputs."""
+        layer = self.layer
+        return touched_input_elements(layer), stationary_elements(layer), layer.output_elements
+
+    @cached_property
+    def macs(self) -> int:
+        """Operations of the layer itself."""
+        return self.layer.macs
+
     def compulsory_bits(self, precision: Precision) -> int:
         """Every stored input that is used, every weight and every output, moved once."""
+        inputs, weights, outputs = self.elements
         return (
-            touched_input_elements(self.layer) * precision.activation_bits
-            + stationary_elements(self.layer) * precision.weight_bits
-            + self.layer.output_elements * self.output_bits(precision)
-        )
-
-    def fetches(self, placement: Placement, precision: Precision) -> systolic_tiles.Fetches:
-        """DRAM reads of one group's operands."""
-        inputs = self.accelerator.memory_for("input").size_bits
-        weights = self.accelerator.memory_for("weight").size_bits
-        gemm = self.gemm
-        if self.behavior.dram != "tiled":
-            word = self.behavior.word_bits
-            exact = self.behavior.dram == "replay"
-            array, folds = self.compute.array, placement.folds
-            input_half = systolic_dram.active_half(inputs, precision.activation_bits, word)
-            weight_half = systolic_dram.active_half(weights, precision.weight_bits, word)
-            input_words = systolic_dram.input_reads(gemm, folds, array, input_half, exact=exact)
-            weight_words = systolic_dram.weight_reads(gemm.n, gemm.k, folds, array, weight_half)
-            return systolic_tiles.Fetches(
-                input_bits=input_words * precision.activation_bits,
-                weight_bits=weight_words * precision.weight_bits,
-                order="",
-            )
-        tiles = systolic_tiles.tile_counts(
-            self.compute.dataflow, placement.folds, placement.chunks
-        )
-        share, input_tiles, weight_tiles = placement.packed, tiles[0], tiles[1]
-        tile_words = systolic_tiles.input_tile_words(gemm, ceil_of(gemm.m, input_tiles))
-        total = gemm.k * gemm.n * precision.weight_bits
-        return systolic_tiles.fetches(
-            systolic_tiles.Operand(
-                total_bits=gemm.input_words * precision.activation_bits,
-                tile_bits=tile_words * precision.activation_bits,
-                half_bits=inputs // 2 // share,
-            ),
-            systolic_tiles.Operand(
-                total_bits=total,
-                tile_bits=ceil_of(total, weight_tiles),
-                half_bits=weights // 2 // share,
-            ),
-            input_tiles,
-            weight_tiles,
+            inputs * precision.activation_bits
+            + weights * precision.weight_bits
+            + outputs * self.output_bits(precision)
         )
 
     def price(self, precision: Precision) -> _Point:
@@ -127,43 +97,33 @@ class _Pricer:
         output_bits = self.output_bits(precision)
         check_accumulator(self.layer.name, precision, gemm.k, compute, self.accelerator.name)
         check_ports(precision, gemm.k, compute, self.accelerator)
-        output_buffer = self.accelerator.memory_for("output").size_bits
-        placement = place(gemm, precision, compute, behavior, output_buffer)
-        cycles = compute_cycles(placement, compute, behavior)
+        schedule = self.scheduler.best(precision, output_bits)
+        placement, fetched = schedule.placement, schedule.fetched
+        cycles, spilled = schedule.compute_cycles, schedule.spilled_bits
+        mode = placement.mode
         traffic = array_traffic(gemm, placement, precision, compute, behavior, output_bits)
-        fetched = self.fetches(placement, precision)
         outputs = gemm.m * gemm.n * gemm.groups * output_bits
-        sums_read = traffic.spilled if behavior.partial_sum_reads else 0
-        reads = gemm.groups * (fetched.input_bits + fetched.weight_bits)
-        latency = cycles
-        if behavior.stalls == "double_buffered":
-            latency = systolic_tiles.latency(
-                cycles,
-                placement.fold_runs,
-                reads + sums_read,
-                outputs + traffic.spilled,
-                self.accelerator.dram.bandwidth_bits_per_cycle,
-                behavior.dram_latency_cycles,
-            )
-        speed = placement.rate
-        elements = compute.rows * compute.cols * speed.products
+        elements = compute.rows * compute.cols
+        fastest = rate(precision, compute.scaling)
         slip = placement.rounds if behavior.uncounted_last_cycle else 0
-        energy = energy_pj_per_mac(precision, compute.scaling, compute.mac_energy)
         work = gemm.m * gemm.n * gemm.k * gemm.groups
+        done, offered = work * placement.rate.passes, elements * placement.rate.products * cycles
+        bound = ceil_of(self.macs * fastest.passes, elements * fastest.products) - slip
         return _Point(
             compute_cycles=cycles,
-            latency_cycles=latency,
+            latency_cycles=schedule.latency_cycles,
             dram_input_bits=gemm.groups * fetched.input_bits,
             dram_weight_bits=gemm.groups * fetched.weight_bits,
-            dram_output_bits=outputs + traffic.spilled,
-            dram_sum_bits=sums_read,
+            dram_output_bits=outputs + spilled,
+            dram_sum_bits=spilled if behavior.partial_sum_reads else 0,
             traffic=traffic,
-            bound_cycles=max(0, ceil_of(self.layer.macs * speed.passes, elements) - slip),
+            bound_cycles=max(0, bound),
             compulsory_bits=self.compulsory_bits(precision),
-            busy=min(1.0, work * speed.passes / (elements * cycles)) if cycles else 1.0,
-            mac_energy_pj=work * energy,
+            busy=min(1.0, done / offered) if offered else 1.0,
+            mac_energy_pj=work * energy_pj_per_mac(mode, compute.scaling, compute.mac_energy),
+            mode=str(mode),
             placement=str(placement),
-            order=fetched.order,
+            order=fetched.order or "",
         )
 
 
@@ -221,6 +181,7 @@ def _costs(points: Sequence[_Point], accelerator: Accelerator) -> LayerCosts:
         compulsory_dram_bits=_ints([point.compulsory_bits for point in points]),
         latency_bound_cycles=bound if behavior.stalls == "none" else None,
         mapping={
+            "mode": [point.mode for point in points],
             "folds": [point.placement for point in points],
             "dram_order": [point.order for point in points],
         },
@@ -255,16 +216,18 @@ class Systolic:
         """
         _require_own_memories(accelerator)
         behavior = cast("SystolicBehavior", accelerator.behavior)
+        gemm = lower(
+            layer,
+            store_padding=behavior.padding == "stored",
+            ceiling=behavior.output_size == "ceiling",
+        )
         pricer = _Pricer(
             layer=layer,
             accelerator=accelerator,
             compute=cast("SystolicCompute", accelerator.compute),
             behavior=behavior,
-            gemm=lower(
-                layer,
-                store_padding=behavior.padding == "stored",
-                ceiling=behavior.output_size == "ceiling",
-            ),
+            gemm=gemm,
+            scheduler=Scheduler(gemm=gemm, accelerator=accelerator),
         )
         return _costs([pricer.price(precision) for precision in precisions], accelerator)
 

@@ -104,25 +104,49 @@ def fold_cycles(stream: int, array: Array) -> int:
     126
     """
     load = 0 if array.dataflow == "os" else array.rows
-    return load + stream + array.rows + array.cols - 2
+    return load + stream + drain_cycles(array)
 
 
-def serial_cycles(folds: int, stream: int, array: Array) -> int:
-    """Cycles of folds that do not overlap: ``Fr Fc fold``."""
-    return folds * fold_cycles(stream, array)
+def serial_cycles(
+    folds: int, stream: int, array: Array, *, pieces: int = 1, passes: int = 1
+) -> int:
+    """Cycles of folds that do not overlap: ``Fr Fc fold``, each piece of the stream a fold.
+
+    Arguments are those of `overlapped_cycles`.
+    """
+    return folds * (stream * passes + pieces * fold_cycles(0, array))
 
 
-def overlapped_cycles(folds: int, stream: int, array: Array) -> int:
+def overlapped_cycles(
+    folds: int, stream: int, array: Array, *, pieces: int = 1, passes: int = 1
+) -> int:
     """Cycles of folds whose stationary operand changes behind the running one.
 
-    ``R + folds max(T, R) + R + C - 2``: shadow registers take the next weights (ws), inputs (is)
-    or let finished outputs leave (os) in R cycles while the array works.
+    ``R + folds sum over pieces of max(T_i, R) + R + C - 2``: shadow registers take the next
+    weights (ws), inputs (is) or let finished outputs leave (os) in R cycles while the array works.
+
+    Args:
+        folds: how many.
+        stream: steps of one fold, cut into pieces as equal as whole steps allow.
+        array: the array.
+        pieces: of the stream.
+        passes: cycles of one step.
 
     >>> overlapped_cycles(3, 100, Array(dataflow="ws", rows=32, cols=32))
     394
+    >>> overlapped_cycles(1, 65, Array(dataflow="ws", rows=32, cols=32), pieces=2)
+    159
     """
     load = 0 if array.dataflow == "os" else array.rows
-    return load + folds * max(stream, array.rows) + array.rows + array.cols - 2
+    short, longer = divmod(stream, pieces)
+    steps = longer * max((short + 1) * passes, array.rows)
+    steps += (pieces - longer) * max(short * passes, array.rows)
+    return load + folds * steps + drain_cycles(array)
+
+
+def drain_cycles(array: Array) -> int:
+    """Cycles from the last operand's entering to the last output's leaving: ``R + C - 2``."""
+    return array.rows + array.cols - 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

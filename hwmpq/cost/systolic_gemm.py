@@ -8,7 +8,7 @@ matrix repeats most addresses.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -52,7 +52,7 @@ def _counts(axis: Axis) -> tuple[int, int]:
     return int(stored.size), int(np.unique(stored).size)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Gemm:
     """``groups`` independent products ``[m, k] x [k, n]``.
 
@@ -72,23 +72,23 @@ class Gemm:
     vertical: Axis = Axis()
     horizontal: Axis = Axis()
 
-    @property
+    @cached_property
     def m(self) -> int:
         """Rows of the product: output pixels of all samples."""
         return self.samples * self.vertical.out * self.horizontal.out
 
-    @property
+    @cached_property
     def k(self) -> int:
         """Depth of the product: values of one window."""
         return self.channels * self.vertical.kernel * self.horizontal.kernel
 
-    @property
+    @cached_property
     def input_reads(self) -> int:
         """Entries of the unrolled input of one group that are stored values, not padding."""
         depth = self.samples * self.channels
         return depth * _counts(self.vertical)[0] * _counts(self.horizontal)[0]
 
-    @property
+    @cached_property
     def input_words(self) -> int:
         """Different stored values that one group reads."""
         depth = self.samples * self.channels

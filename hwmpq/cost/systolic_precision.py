@@ -9,6 +9,7 @@ shrinks follows from the mode.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 from hwmpq.cost.systolic_folds import ceil_of
 from hwmpq.cost.systolic_spec import MacEnergy, Scaling
@@ -49,6 +50,7 @@ class Rate:
     apart: int
 
 
+@cache
 def rate(precision: Precision, scaling: Scaling) -> Rate:
     """Products per cycle and passes at a precision, P being the native width.
 
@@ -88,6 +90,26 @@ def rate(precision: Precision, scaling: Scaling) -> Rate:
         activation_lanes=products if together else 1,
         together=products if together else 1,
         apart=1 if together else products,
+    )
+
+
+def modes(precision: Precision, scaling: Scaling) -> tuple[Precision, ...]:
+    """Widths that an element may compute at, the narrowest first.
+
+    An operand that is stored narrow can be sign-extended on its way into the array, so every mode
+    that holds both operands will do; one wider than the native width stays as it is. Nothing is
+    stored, moved or accumulated any wider for it.
+
+    >>> [str(mode) for mode in modes(Precision(3, 8), Scaling(mode="fused_2d", widths=(2, 4, 8)))]
+    ['4/8', '8/8']
+    """
+    weight, activation = precision.weight_bits, precision.activation_bits
+    fitting = [width for width in sorted(scaling.widths) if width >= weight]
+    others = [width for width in sorted(scaling.widths) if width >= activation]
+    if scaling.mode == "serial_w":
+        fitting = []
+    return tuple(
+        Precision(wide, other) for wide in fitting or [weight] for other in others or [activation]
     )
 
 

@@ -1,16 +1,19 @@
-"""Our own memory model of a systolic array: tiles, DRAM traffic and stalls.
+"""Our own memory model of a systolic array: tiles and DRAM traffic.
 
 Unlike SCALE-Sim's buffers, which forget half of their words at once, these hold what a schedule
-decides: partial sums stay on chip, and loops run in the order that moves fewer bits.
+decides: partial sums stay on chip, and loops run in the order that costs less.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil
+from typing import Literal
 
 from hwmpq.cost.systolic_folds import Dataflow, Folds, ceil_of
 from hwmpq.cost.systolic_gemm import Gemm
+
+Outer = Literal["weight", "input"]
+"""Operand whose loop over tiles is outside."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +62,23 @@ def input_tile_words(gemm: Gemm, pixels: int) -> int:
     return min(words, ceil_of(gemm.input_words, gemm.samples))
 
 
+def longest_piece(gemm: Gemm, words: int) -> int:
+    """Most output pixels in a run whose inputs are no more than ``words``; 0 if one is too many.
+
+    >>> from hwmpq.workload.layer import Linear
+    >>> from hwmpq.cost.systolic_gemm import lower
+    >>> longest_piece(lower(Linear(name="fc", batch=10, in_features=7, out_features=3)), 30)
+    4
+    """
+    low, high = 0, gemm.m
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (
+            (middle, high) if input_tile_words(gemm, middle) <= words else (low, middle - 1)
+        )
+    return low
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operand:
     """One operand of a loop nest over tiles.
@@ -90,12 +110,12 @@ class Fetches:
     Attributes:
         input_bits: of activations.
         weight_bits: of weights.
-        order: operand whose loop is outside.
+        order: operand whose loop is outside; None where buffers decide by themselves.
     """
 
     input_bits: int
     weight_bits: int
-    order: str
+    order: Outer | None
 
 
 def tile_counts(dataflow: Dataflow, folds: Folds, chunks: Chunks) -> tuple[int, int]:
@@ -107,46 +127,16 @@ def tile_counts(dataflow: Dataflow, folds: Folds, chunks: Chunks) -> tuple[int, 
     return folds.col_folds, chunks.count
 
 
-def fetches(inputs: Operand, weights: Operand, input_tiles: int, weight_tiles: int) -> Fetches:
-    """DRAM reads in the better of both loop orders.
+def fetches(
+    inputs: Operand, weights: Operand, input_tiles: int, weight_tiles: int, order: Outer
+) -> Fetches:
+    """DRAM reads in one loop order.
 
     Inputs have a tile for each part of m, weights for each part of n. Halo rows stay from one
     input tile to the next.
     """
-    options = [
-        Fetches(
-            input_bits=inputs.fetched_bits(weight_tiles, outer=order == "input"),
-            weight_bits=weights.fetched_bits(input_tiles, outer=order == "weight"),
-            order=order,
-        )
-        for order in ("weight", "input")
-    ]
-    return min(options, key=lambda option: option.input_bits + option.weight_bits)
-
-
-def latency(
-    compute_cycles: int,
-    folds: int,
-    read_bits: int,
-    write_bits: int,
-    bandwidth_bits_per_cycle: float,
-    fetch_latency_cycles: int = 0,
-) -> int:
-    """Cycles of double-buffered folds behind one DRAM port.
-
-    While fold t computes, the next one is loaded and the last one's outputs are stored:
-
-        load_0 + sum_t max(compute_t, load_{t+1} + store_{t-1}) + store_last
-
-    Compute and traffic are spread evenly over the folds.
-
-    >>> latency(1000, 10, 8000, 0, 16)
-    1050
-    """
-    each = compute_cycles / folds
-    load = read_bits / folds / bandwidth_bits_per_cycle + fetch_latency_cycles
-    store = write_bits / folds / bandwidth_bits_per_cycle
-    if folds == 1:
-        return ceil(load + each + store)
-    middle = (folds - 2) * max(each, load + store)
-    return ceil(round(load + max(each, load) + middle + max(each, store) + store, 6))
+    return Fetches(
+        input_bits=inputs.fetched_bits(weight_tiles, outer=order == "input"),
+        weight_bits=weights.fetched_bits(input_tiles, outer=order == "weight"),
+        order=order,
+    )

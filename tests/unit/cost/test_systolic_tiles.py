@@ -1,8 +1,5 @@
-"""Our tiles: partial sums on chip, loop orders, and the latency of double-buffered folds."""
+"""Our tiles: partial sums on chip, loop orders, pieces that stay in their buffer."""
 
-import math
-
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,7 +10,7 @@ from hwmpq.cost.systolic_tiles import (
     chunk_stream,
     fetches,
     input_tile_words,
-    latency,
+    longest_piece,
 )
 from hwmpq.workload.layer import Conv2d, Linear
 
@@ -32,18 +29,20 @@ def test_chunks_cover_the_stream(stream: int, sums: int, half: int) -> None:
     assert not chunks.on_chip or chunks.size * sums * 30 <= half
 
 
-def test_the_better_loop_order_is_taken() -> None:
-    """Neither operand fits whole; a tile of weights does: weights once, inputs per weight tile."""
+def test_a_loop_order_decides_what_is_fetched_again() -> None:
+    """Neither operand fits whole; a tile of weights does, one of inputs does not."""
     inputs = Operand(total_bits=1000, tile_bits=1000, half_bits=500)
     weights = Operand(total_bits=9000, tile_bits=300, half_bits=400)
-    found = fetches(inputs, weights, 4, 3)
+    found = fetches(inputs, weights, 4, 3, "weight")
     assert (found.input_bits, found.weight_bits, found.order) == (3000, 9000, "weight")
+    found = fetches(inputs, weights, 4, 3, "input")
+    assert (found.input_bits, found.weight_bits, found.order) == (3000, 36000, "input")
 
 
 def test_what_fits_is_fetched_once() -> None:
     inputs = Operand(total_bits=500, tile_bits=100, half_bits=500)
     weights = Operand(total_bits=9000, tile_bits=3000, half_bits=4000)
-    found = fetches(inputs, weights, 5, 3)
+    found = fetches(inputs, weights, 5, 3, "weight")
     assert (found.input_bits, found.weight_bits) == (500, 9000)
 
 
@@ -65,30 +64,22 @@ def test_input_tiles_hold_halo_rows() -> None:
     assert input_tile_words(fc, 4) == 28
 
 
-def stepwise(compute: float, folds: int, load: float, store: float) -> float:
-    """The recurrence in plain code."""
-    total = load
-    for fold in range(folds):
-        loading = load if fold < folds - 1 else 0.0
-        storing = store if fold > 0 else 0.0
-        total += max(compute, loading + storing)
-    return total + store
-
-
 @given(
-    compute=st.integers(1, 10_000),
-    folds=st.integers(1, 60),
-    read=st.integers(0, 100_000),
-    write=st.integers(0, 100_000),
-    bandwidth=st.sampled_from([1.0, 7.0, 64.0]),
+    height=st.integers(3, 20),
+    width=st.integers(3, 20),
+    batch=st.integers(1, 3),
+    words=st.integers(1, 4000),
 )
-def test_latency_is_the_recurrence(compute, folds, read, write, bandwidth) -> None:
-    found = latency(compute, folds, read, write, bandwidth)
-    step = stepwise(compute / folds, folds, read / folds / bandwidth, write / folds / bandwidth)
-    assert found == pytest.approx(step, abs=1.01)
-    assert found >= max(compute, math.floor((read + write) / bandwidth))
-
-
-def test_each_fetch_may_have_a_latency() -> None:
-    """Ten folds of 100 cycles wait 150 for their data, but for the last one's own computing."""
-    assert latency(1000, 10, 0, 0, 64.0, 150) == 150 * 10 + 100
+def test_the_longest_piece_is_found(height: int, width: int, batch: int, words: int) -> None:
+    layer = Conv2d(
+        name="c",
+        batch=batch,
+        in_channels=2,
+        in_height=height,
+        in_width=width,
+        out_channels=1,
+        kernel_size=3,
+    )
+    gemm = lower(layer)
+    fitting = [p for p in range(1, gemm.m + 1) if input_tile_words(gemm, p) <= words]
+    assert longest_piece(gemm, words) == max(fitting, default=0)
