@@ -21,7 +21,7 @@ from hwmpq.workload.graph import Workload, WorkloadBuilder
 from hwmpq.workload.layer import Conv2d, Layer, Linear, MatMul
 
 BOUNDS: Final = ("compute_bound_cycles", "compulsory_dram_bits", "latency_bound_cycles")
-_LARGER: Final[Mapping[type[Layer], Sequence[str]]] = {
+LARGER: Final[Mapping[type[Layer], Sequence[str]]] = {
     Conv2d: ("batch", "in_channels", "out_channels"),
     Linear: ("batch", "in_features", "out_features"),
     MatMul: ("batch", "m", "k", "n"),
@@ -96,11 +96,11 @@ def check_order_and_names(
         _require(same, f"{name} must not depend on order or names", table, [values, other])
 
 
-def check_bounds_grow_with_bits(table: CostTable) -> None:
-    """No bound falls when weights or activations get wider."""
+def check_bounds_grow_with_bits(table: CostTable, columns: Sequence[str] = BOUNDS) -> None:
+    """No bound, or other column, falls when weights or activations get wider."""
     bits = np.array([[p.weight_bits, p.activation_bits] for p in table.precisions])
     narrower = (bits[:, None] <= bits[None, :]).all(axis=2)
-    for name in BOUNDS:
+    for name in columns:
         values = table.columns[name]
         falls = (values[:, :, None] > values[:, None, :]) & narrower
         where = [
@@ -110,30 +110,53 @@ def check_bounds_grow_with_bits(table: CostTable) -> None:
         _require(not where, f"{name} must not fall with more bits", table, where)
 
 
-def _larger(layer: Layer) -> list[Layer]:
+def _larger(layer: Layer, sizes: Sequence[str]) -> list[Layer]:
     """The layer with one more sample, and with one more channel (a group) on each side."""
     grown: list[Layer] = []
-    for size in _LARGER.get(type(layer), ()):
-        step = layer.groups if isinstance(layer, Conv2d) and size != "batch" else 1
+    for size in sizes:
+        channels = isinstance(layer, Conv2d) and size in {"in_channels", "out_channels"}
+        step = layer.groups if isinstance(layer, Conv2d) and channels else 1
         grown.append(layer.model_copy(update={size: getattr(layer, size) + step}))
     return grown
 
 
 def check_bounds_grow_with_size(
-    accelerator: Accelerator, layers: Sequence[Layer], precisions: Sequence[Precision]
+    accelerator: Accelerator,
+    layers: Sequence[Layer],
+    precisions: Sequence[Precision],
+    columns: Sequence[str] = BOUNDS,
+    sizes: Mapping[type[Layer], Sequence[str]] = LARGER,
 ) -> None:
-    """No bound falls when a layer gets more samples, inputs or outputs."""
-    pairs = [(layer, larger) for layer in layers for larger in _larger(layer)]
+    """No bound, or other column, falls when a layer gets more samples, inputs or outputs."""
+    pairs = [
+        (layer, larger)
+        for layer in layers
+        for larger in _larger(layer, sizes.get(type(layer), ()))
+    ]
     named = [
         one.model_copy(update={"name": f"{kind}{index}"})
         for kind, side in (("small", 0), ("large", 1))
         for index, one in enumerate(pair[side] for pair in pairs)
     ]
     table = cost_table(workload_of(named), accelerator, precisions)
-    for name in BOUNDS:
+    for name in columns:
         small, large = np.split(table.columns[name], 2)
         where = [pairs[index] for index in np.unique(np.argwhere(large < small)[:, 0])]
         _require(not where, f"{name} must not fall in a larger layer", table, where)
+
+
+def check_better_machine(
+    poorer: Accelerator,
+    better: Accelerator,
+    layers: Sequence[Layer],
+    precisions: Sequence[Precision],
+) -> None:
+    """No layer takes longer on the better machine."""
+    workload = workload_of(layers)
+    before, after = (cost_table(workload, machine, precisions) for machine in (poorer, better))
+    longer = after.columns["latency_cycles"] > before.columns["latency_cycles"]
+    where = [after.layers[index] for index in np.unique(np.argwhere(longer)[:, 0])]
+    _require(not where, "latency must not rise on a better machine", after, where)
 
 
 def check_all_laws(

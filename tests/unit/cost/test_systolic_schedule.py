@@ -3,9 +3,9 @@
 from hwmpq.accelerator.loader import load_accelerator
 from hwmpq.cost.base import LayerCosts
 from hwmpq.cost.systolic import COST_MODEL
+from hwmpq.cost.systolic_gemm import Gemm
 from hwmpq.cost.systolic_mapping import packings
 from hwmpq.cost.systolic_precision import modes
-from hwmpq.cost.systolic_gemm import Gemm
 from hwmpq.cost.systolic_schedule import Scheduler
 from hwmpq.cost.systolic_spec import Scaling
 from hwmpq.precision import Precision
@@ -88,7 +88,7 @@ def test_fewer_groups_at_once_start_sooner() -> None:
 
 
 def test_pieces_keep_inputs_on_chip() -> None:
-    """20 000 windows of 24 bytes are more than half of 32 KiB, pieces of 667 or less are not.
+    """20 000 windows of 24 bytes are more than half of 256 KiB; 5461 of them are not.
 
     So inputs and weights, 7 680 bytes, are both read once, and the array works as long.
     """
@@ -96,7 +96,7 @@ def test_pieces_keep_inputs_on_chip() -> None:
     costs = priced(layer, "8/8")
     assert costs.mapping["dram_order"] == ["input"]
     assert costs.dram_read_bits[0] == 8 * (20_000 * 24 + 24 * 320)
-    assert costs.mapping["folds"] == ["1x10 folds of 667, 30 chunks"]
+    assert costs.mapping["folds"] == ["1x10 folds of 5000, 4 chunks"]
     assert costs.compute_cycles[0] == 32 + 10 * 20_000 + 62
 
 
