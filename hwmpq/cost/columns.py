@@ -16,6 +16,7 @@ from hwmpq.cost.base import (
     activation_bits,
     weight_bits,
 )
+from hwmpq.cost.on_chip import on_chip_columns
 from hwmpq.errors import UnsupportedError
 from hwmpq.precision import Precision
 from hwmpq.workload.layer import MULTIPLY_LAYERS, Layer
@@ -84,6 +85,7 @@ def layer_columns(
         "latency_bound_cycles": latency_bound_cycles(
             costs, accelerator.dram.bandwidth_bits_per_cycle
         ),
+        **on_chip_columns(layer, precisions, accelerator),
     }
     columns |= {f"sram_read_bits.{name}": bits for name, bits in costs.sram_read_bits.items()}
     columns |= {f"sram_write_bits.{name}": bits for name, bits in costs.sram_write_bits.items()}

@@ -34,6 +34,15 @@ def weight_storage_bits(workload: Workload, assignment: Assignment, *, parameter
     return total + sum(layer.weight_elements for layer in vectors) * parameter_bits
 
 
+def operand_elements(layer: MultiplyLayer) -> dict[Operand, int]:
+    """Elements of a layer's operands; a matmul's second operand counts as its weights."""
+    weights, inputs = layer.weight_elements, layer.input_elements
+    if isinstance(layer, MatMul):
+        weights = layer.batch * layer.k * layer.n
+        inputs -= weights
+    return {"weight": weights, "input": inputs, "output": layer.output_elements}
+
+
 def working_set_bits(
     layer: MultiplyLayer, precision: Precision, *, output_bits: int
 ) -> dict[Operand, int]:
@@ -46,14 +55,11 @@ def working_set_bits(
     >>> working_set_bits(layer, Precision(2, 4), output_bits=8)
     {'weight': 80, 'input': 40, 'output': 32}
     """
-    weights, inputs = layer.weight_elements, layer.input_elements
-    if isinstance(layer, MatMul):
-        weights = layer.batch * layer.k * layer.n
-        inputs -= weights
+    elements = operand_elements(layer)
     return {
-        "weight": weights * precision.weight_bits,
-        "input": inputs * precision.activation_bits,
-        "output": layer.output_elements * output_bits,
+        "weight": elements["weight"] * precision.weight_bits,
+        "input": elements["input"] * precision.activation_bits,
+        "output": elements["output"] * output_bits,
     }
 
 

@@ -39,6 +39,15 @@ def vector_memory(accelerator: Accelerator) -> Memory:
     return next(holders, accelerator.memories[-1])
 
 
+def vector_tensor_bits(layer: VectorOp, accelerator: Accelerator) -> tuple[int, int]:
+    """Bits that an operator reads and writes; a fused one has no tensors of its own."""
+    unit = accelerator.vector
+    if layer.op in unit.fused:
+        return 0, 0
+    read = (layer.input_elements + layer.parameter_elements) * unit.element_bits
+    return read, layer.output_elements * unit.element_bits
+
+
 def vector_cost(
     layer: VectorOp, precisions: Sequence[Precision], accelerator: Accelerator
 ) -> LayerCosts:
@@ -63,8 +72,7 @@ def vector_cost(
     operations = vector_operations(layer)
     fused = layer.op in unit.fused
     compute = 0 if fused else vector_cycles(operations, unit.lanes)
-    read = 0 if fused else (layer.input_elements + layer.parameter_elements) * unit.element_bits
-    write = 0 if fused else layer.output_elements * unit.element_bits
+    read, write = vector_tensor_bits(layer, accelerator)
     through_dram = unit.operands == "dram" or read + write > memory.size_bits
     dram_read, dram_write = (read, write) if through_dram else (0, 0)
     sram_read = read + dram_write

@@ -72,6 +72,8 @@ LAYERS: Final = (
     Column("energy_pj_vs_reference", "of reference", times),
     Column("weight_memory_bits", "weights", format_bits),
     Column("activation_memory_bits", "activations", format_bits),
+    Column("working_set_bits", "working set", format_bits),
+    Column("resident_fraction", "on chip", share),
 )
 
 TERMINAL_LAYERS: Final = (

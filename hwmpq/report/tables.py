@@ -27,9 +27,9 @@ def layer_frame(
 
     The columns of the cost CSV in their order, then ``latency_bound_cycles`` (no mapping on this
     machine can be faster), ``bound_ratio`` (latency over that bound), ``stall_share``,
-    ``limited_by`` (missing where nothing takes time) and ``choosable``; with a reference also its
-    latency, energy and storage and the ratios to them. Operators without bits to choose have
-    missing bits.
+    ``limited_by`` (missing where nothing takes time), ``choosable``, ``working_set_bits`` and
+    ``resident_fraction`` (what of it is on chip at once); with a reference also its latency,
+    energy and storage and the ratios to them. Operators without bits to choose have missing bits.
     """
     frame: dict[str, object] = {"layer": costs.layers, "op": costs.ops}
     frame["weight_bits"] = _widths(costs, assignment, "weight_bits")
@@ -47,6 +47,9 @@ def layer_frame(
     kinds = pd.Series(np.where(stalls > MEMORY_BOUND_SHARE, "memory", "compute"))
     frame["limited_by"] = kinds.where(pd.Series(latency > 0))
     frame["choosable"] = costs.choosable
+    for name in ("working_set_bits", "resident_fraction"):
+        if name in costs.columns:
+            frame[name] = costs.per_layer(name, assignment)
     if reference is not None:
         for name in ("latency_cycles", "energy_pj", "weight_memory_bits"):
             before = costs.per_layer(name, reference)
