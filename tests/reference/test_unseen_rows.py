@@ -109,3 +109,52 @@ def test_bit_serial_takes_the_steps_of_the_simulators_loops(name: str, publish) 
         len(rows),
         "equal",
     )
+
+
+def test_scale_sim_on_random_layers_and_odd_arrays(publish) -> None:
+    """Rows of the simulator itself; DRAM reads by the exact replay of its buffers."""
+    rows = pd.read_csv(HERE / "unseen_scalesim.csv", skiprows=1)
+    assert rows.dataflow.value_counts().to_dict() == {"os": 59, "is": 52, "ws": 39}
+    wrong = []
+    for row in rows.itertuples():
+        buffers = ("ifmap_buffer", "filter_buffer", "ofmap_buffer")
+        accelerator = load_accelerator(
+            "systolic-32x32",
+            {
+                "compute.dataflow": row.dataflow,
+                "compute.rows": row.rows,
+                "compute.cols": row.cols,
+                "behavior.dram": "replay",
+                **{f"memories.{name}.size_bits": 8192 * row.sram_kb for name in buffers},
+            },
+        )
+        layer = Conv2d(
+            name="layer",
+            in_channels=row.C,
+            in_height=row.ifmap_h,
+            in_width=row.ifmap_w,
+            out_channels=row.K,
+            kernel_size=(row.filt_h, row.filt_w),
+            stride=row.stride,
+        )
+        model = registry.resolve("cost", "systolic")
+        costs: LayerCosts = model.layer_cost(layer, [Precision(8, 8)], accelerator)
+        found = (
+            int(costs.compute_cycles[0]),
+            int(costs.sram_read_bits["ifmap_buffer"][0]) // 8,
+            int(costs.sram_read_bits["filter_buffer"][0]) // 8,
+            int(costs.sram_write_bits["ofmap_buffer"][0]) // 8,
+            int(costs.dram_read_bits[0]) // 8,
+        )
+        expected = (
+            row.compute_cycles,
+            row.ifmap_sram_reads,
+            row.filter_sram_reads,
+            row.ofmap_sram_writes,
+            row.ifmap_dram_reads + row.filter_dram_reads,
+        )
+        if found != expected:
+            wrong.append((row.Index, found, expected))
+    assert wrong == []
+    quantity = "cycles, SRAM accesses and replayed DRAM reads, random layers and odd arrays"
+    publish("systolic", "SCALE-Sim 3.0.0, CALC mode", quantity, len(rows), "equal")
