@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Final, cast
+from typing import cast
 
 from hwmpq.accelerator.spec import Accelerator
 from hwmpq.cost import systolic_dram
-from hwmpq.cost.systolic_folds import Array, Dataflow, ceil_of, drain_cycles
+from hwmpq.cost.systolic_folds import Array, ceil_of, drain_cycles
 from hwmpq.cost.systolic_gemm import Gemm
 from hwmpq.cost.systolic_latency import Exposed, Port, exposed, latency
 from hwmpq.cost.systolic_mapping import (
@@ -36,9 +36,6 @@ from hwmpq.cost.systolic_tiles import (
     tile_counts,
 )
 from hwmpq.precision import Precision
-
-_STREAMED: Final[dict[Dataflow, Outer | None]] = {"os": None, "ws": "input", "is": "weight"}
-"""Operand whose tiles are the pieces of the stream; that of ``os`` is the depth of both."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,30 +193,44 @@ class Scheduler:
     def _tilings(
         self, layout: _Layout, precision: Precision, once: Fetches
     ) -> Iterator[tuple[_Layout, Fetches]]:
-        """Both loop orders, and pieces of the stream short enough to stay in their buffer."""
+        """Both loop orders, and tiles small enough to stay in their buffer."""
         placement = layout.placement
-        yield layout, self._fetches(placement, precision, once, "weight")
-        yield layout, self._fetches(placement, precision, once, "input")
-        outer = _STREAMED[self.compute.dataflow]
-        if outer is None:
-            return
-        longest = self._longest_piece(placement, precision, outer)
-        if 1 <= longest < placement.chunks.size:
-            count = ceil_of(placement.folds.stream, longest)
-            size = ceil_of(placement.folds.stream, count)
-            cut = replace(placement, chunks=replace(placement.chunks, count=count, size=size))
+        for order in ("weight", "input"):
+            yield layout, self._fetches(placement, precision, once, order)
+        for order, cut in self._cuts(placement, precision):
             cycles = compute_cycles(cut, self.compute, self.behavior)
             yield (
                 replace(layout, placement=cut, compute_cycles=cycles),
-                self._fetches(cut, precision, once, outer),
+                self._fetches(cut, precision, once, order),
             )
 
-    def _longest_piece(self, placement: Placement, precision: Precision, outer: Outer) -> int:
-        """Steps whose streamed operand stays in half of its buffer."""
-        if outer == "weight":
+    def _cuts(
+        self, placement: Placement, precision: Precision
+    ) -> Iterator[tuple[Outer, Placement]]:
+        """Placements with more tiles, so that one stays, by the operand that it is of.
+
+        Inputs have a tile for each piece of the stream (ws) or for each fold along the pixels (os,
+        is), which then leaves elements idle; weights have one for each piece of the stream (is).
+        """
+        gemm, dataflow, folds = self.gemm, self.compute.dataflow, placement.folds
+        pixels = self._longest_run(self._sizes[0] // 2 // placement.packed, precision)
+        if dataflow == "ws":
+            yield from (("input", cut) for cut in _shorter_pieces(placement, pixels))
+            return
+        least = folds.row_folds if dataflow == "os" else folds.col_folds
+        if 1 <= pixels < ceil_of(gemm.m, least):
+            count = ceil_of(gemm.m, pixels)
+            rows, cols = (count, folds.col_folds) if dataflow == "os" else (folds.row_folds, count)
+            more = replace(folds, row_folds=rows, col_folds=cols)
+            yield "input", replace(placement, folds=more)
+        if dataflow == "is":
             half = self._sizes[1] // 2 // placement.packed
-            return half // (self.gemm.k * precision.weight_bits) // placement.rate.apart
-        words = self._sizes[0] // 2 // placement.packed // precision.activation_bits
+            steps = half // (gemm.k * precision.weight_bits) // placement.rate.apart
+            yield from (("weight", cut) for cut in _shorter_pieces(placement, steps))
+
+    def _longest_run(self, bits: int, precision: Precision) -> int:
+        """Most output pixels in a run whose inputs fit."""
+        words = bits // precision.activation_bits
         if words not in self._longest:
             self._longest[words] = longest_piece(self.gemm, words)
         return self._longest[words]
@@ -231,11 +242,11 @@ class Scheduler:
         gemm, compute, chunks = self.gemm, self.compute, placement.chunks
         input_size, weight_size, _ = self._sizes
         input_tiles, weight_tiles = tile_counts(compute.dataflow, placement.folds, chunks)
-        pixels = {"os": compute.rows, "ws": chunks.size, "is": compute.cols}[compute.dataflow]
+        pixels = ceil_of(gemm.m, input_tiles)
         columns = chunks.size if compute.dataflow == "is" else compute.cols
         channels = min(gemm.n, columns * placement.rate.apart)
         if pixels not in self._tile_words:
-            self._tile_words[pixels] = input_tile_words(gemm, min(gemm.m, pixels))
+            self._tile_words[pixels] = input_tile_words(gemm, pixels)
         return fetches(
             Operand(
                 total_bits=once.input_bits,
@@ -295,3 +306,12 @@ class Scheduler:
             compute_cycles=layout.compute_cycles,
             latency_cycles=time,
         )
+
+
+def _shorter_pieces(placement: Placement, steps: int) -> Iterator[Placement]:
+    """The placement with its stream in pieces of at most ``steps``, if that is a change."""
+    stream, chunks = placement.folds.stream, placement.chunks
+    if 1 <= steps < chunks.size:
+        count = ceil_of(stream, steps)
+        shorter = replace(chunks, count=count, size=ceil_of(stream, count))
+        yield replace(placement, chunks=shorter)
