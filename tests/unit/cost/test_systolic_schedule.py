@@ -100,6 +100,27 @@ def test_pieces_keep_inputs_on_chip() -> None:
     assert costs.compute_cycles[0] == 32 + 10 * 20_000 + 62
 
 
+def test_tiles_leave_rows_idle_to_keep_inputs_on_chip() -> None:
+    """64 windows of 1000 bytes: 24 of them fit half of their buffer, so three folds of 22.
+
+    Two folds of 32 would read the inputs for each of ten column folds, 640 000 bytes, and the
+    weights, whose tile of 32 000 bytes does not fit half of its buffer either, twice.
+    """
+    overrides = {"compute.dataflow": "os", "dram.bandwidth_bits_per_cycle": 8.0}
+    machine = load_accelerator("systolic-realistic", overrides)
+    sizes = (8 * 48_000, 8 * 32_000, machine.memories[2].size_bits)
+    memories = tuple(
+        memory.model_copy(update={"size_bits": size})
+        for memory, size in zip(machine.memories, sizes, strict=True)
+    )
+    machine = machine.model_copy(update={"memories": memories})
+    layer = Linear(name="fc", batch=64, in_features=1000, out_features=320)
+    costs = COST_MODEL.layer_cost(layer, [Precision(8, 8)], machine)
+    assert costs.mapping["folds"] == ["3x10 folds of 1000"]
+    assert costs.dram_read_bits[0] == 8 * (64_000 + 3 * 320_000)
+    assert costs.compute_cycles[0] == 30 * 1000 + 62
+
+
 def test_simulator_buffers_leave_nothing_to_choose() -> None:
     machine = load_accelerator("systolic-32x32")
     gemm = Gemm(groups=1, samples=5, channels=8, n=8)
