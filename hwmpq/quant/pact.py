@@ -20,24 +20,23 @@ class _LearnedClip(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, clip: Tensor, codes: Codes) -> Tensor:
         step = clip / codes.high
-        ctx.save_for_backward(values)
-        ctx.top = float(clip)
-        ctx.bottom = ctx.top * codes.low / codes.high
+        # A copy, since the level is clamped in place wherever it is used again.
+        ctx.save_for_backward(values, clip.clone())
+        ctx.bottom = codes.low / codes.high
         # The arithmetic of a quantiser at rest, so that ties fall alike.
         return to_codes(values, step, codes).mul_(step)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
         gradient = gradients[0]
-        (values,) = ctx.saved_tensors
-        # By the values themselves: what lies exactly at the clip is at its end.
-        passed = torch.ops.aten.hardtanh_backward(gradient, values, ctx.bottom, ctx.top)
-        # The clipped value less the value inside is the clip above, its opposite below and zero
-        # between.
-        clipped = values.clamp(ctx.bottom, ctx.top)
-        reached = torch.dot(clipped.reshape(-1), gradient.reshape(-1))
-        inside = torch.dot(values.reshape(-1), passed.reshape(-1))
-        return passed, (reached - inside) / ctx.top, None
+        values, clip = ctx.saved_tensors
+        # Over the clip, not the step: what lies exactly at the clip is exactly one.
+        scaled = torch.div(values, clip)
+        passed = torch.ops.aten.hardtanh_backward(gradient, scaled, ctx.bottom, 1.0)
+        # The clipped value less the value inside is one above, minus one below, zero between.
+        reached = torch.dot(scaled.clamp(ctx.bottom, 1.0).reshape(-1), gradient.reshape(-1))
+        inside = torch.dot(scaled.reshape(-1), passed.reshape(-1))
+        return passed, reached - inside, None
 
 
 def learned_clip(values: Tensor, clip: Tensor, codes: Codes) -> Tensor:

@@ -180,14 +180,13 @@ def with_powers(quantised: QuantizedModel, state: Mapping[str, Tensor]) -> Quant
     names = {id(module): name for name, module in quantised.module.named_modules()}
 
     def fitting(quantizer: FakeQuantizer) -> FakeQuantizer:
-        if f"{names[id(quantizer)]}.{EXPONENTS}" not in state:
+        untouched = isinstance(quantizer, Untouched)  # stands in no module
+        if untouched or f"{names[id(quantizer)]}.{EXPONENTS}" not in state:
             return quantizer
         return FixedPowers(quantizer.bits, (0, 0), signed=quantizer.signed, zero=False)
 
     layers = {
-        name: layer
-        if isinstance(layer.activation, Untouched)
-        else layer.replaced(fitting(layer.weight), fitting(layer.activation))
+        name: layer.replaced(fitting(layer.weight), fitting(layer.activation))
         for name, layer in quantised.layers.items()
     }
     return QuantizedModel(quantised.module, layers)

@@ -111,6 +111,8 @@ class BitGradientRecorder:
         if not keep:
             self._norms.clear()
             return
+        found: list[tuple[str, str, int, int]] = []
+        measured: list[Tensor] = []
         for name, layer in self.model.layers.items():
             for kind, quantizer in (("weights", layer.weight), ("activations", layer.activation)):
                 if (kind, name) not in self._norms:
@@ -118,10 +120,17 @@ class BitGradientRecorder:
                 norm, elements = self._norms.pop((kind, name))
                 bits = quantizer.bits if self.own_width else COMMON_BITS
                 # Steps of activations are parameters: the tensor handed over does not matter.
-                step = float(quantizer.step_at(bits, layer.shadow.detach()))
-                score = normalised_bit_gradient(float(norm), step, bits, elements)
-                sums = getattr(self.scores, kind)
-                sums[name] = sums.get(name, 0.0) + score
+                step = quantizer.step_at(bits, layer.shadow.detach())
+                found.append((kind, name, bits, elements))
+                measured.append(torch.stack([norm.double(), step.detach().double().reshape(())]))
+        # All numbers at once: each reading makes the host wait for the device.
+        numbers = torch.stack(measured).tolist() if measured else []
+        for (kind, name, bits, elements), (norm_value, step_value) in zip(
+            found, numbers, strict=True
+        ):
+            score = normalised_bit_gradient(norm_value, step_value, bits, elements)
+            sums = getattr(self.scores, kind)
+            sums[name] = sums.get(name, 0.0) + score
         self.scores.batches += 1
 
     def reset(self) -> None:

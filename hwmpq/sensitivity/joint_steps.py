@@ -90,7 +90,7 @@ class JointSteps:
         self.seed = seed
         self.epoch = 0
         self.random = random.Random(seed)
-        self._pulls: dict[tuple[str, str], float] = {}
+        self._pulls: dict[tuple[str, str], Tensor | float] = {}
         self._passes = 0
         self.first_scales: Mapping[tuple[str, str], float] = {}
         for name, layer in self.searched.items():
@@ -100,7 +100,8 @@ class JointSteps:
     def _observer(self, name: str, kind: str, *, stored: bool) -> Callable[[Tensor], None]:
         def observe(gradient: Tensor) -> None:
             elements = gradient.numel() if stored else gradient[0].numel()
-            pull = float(gradient.norm()) / sqrt(elements)
+            # Summed where it is: reading a number would make every pass wait for the device.
+            pull = gradient.norm().double() / sqrt(elements)
             self._pulls[name, kind] = self._pulls.get((name, kind), 0.0) + pull
 
         return observe
@@ -115,7 +116,7 @@ class JointSteps:
         keys = self.pulls()
         return {
             "pulls": torch.tensor(
-                [self._pulls.get(key, 0.0) for key in keys], dtype=torch.float64
+                [float(self._pulls.get(key, 0.0)) for key in keys], dtype=torch.float64
             ),
             "counts": torch.tensor([self._passes, self.epoch]),
         }
@@ -129,7 +130,7 @@ class JointSteps:
         """Gradients at the quantised tensors: root mean square, mean over passes."""
         passes = max(1, self._passes)
         keys = [(name, kind) for name in self.searched for kind in ("weights", "activations")]
-        return {key: self._pulls.get(key, 0.0) / passes for key in keys}
+        return {key: float(self._pulls.get(key, 0.0)) / passes for key in keys}
 
     @property
     def levels(self) -> int:
@@ -163,12 +164,12 @@ class JointSteps:
 
     def clip_gradients(self) -> None:
         """Clip every gradient; one that is exactly zero leaves its parameter alone."""
-        for parameter in self.model.module.parameters():
-            gradient = parameter.grad
-            if gradient is None:
-                continue
+        given = [(p, p.grad) for p in self.model.module.parameters() if p.grad is not None]
+        for _, gradient in given:
             gradient.clamp_(-LARGEST_GRADIENT, LARGEST_GRADIENT)
-            if not bool(gradient.any()):
+        reached = torch.stack([gradient.any() for _, gradient in given]).tolist()
+        for (parameter, _), moves in zip(given, reached, strict=True):
+            if not moves:
                 parameter.grad = None
 
     def start_steps(self, batch: Batch) -> None:

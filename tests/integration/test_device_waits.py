@@ -49,11 +49,7 @@ def plan():
     return make_plan(model, data, "bitfusion-edge", budget=Budget(latency="0.6x"), fixed={})
 
 
-# Recorders of bit gradients and of steps' pulls read a norm a layer, to sum in double precision.
-READERS = {"bmpq", "limpq"}
-
-
-@pytest.mark.parametrize("method", sorted(set(registry.entries("method")) - READERS))
+@pytest.mark.parametrize("method", sorted(registry.entries("method")))
 def test_a_step_reads_no_number_from_the_device(plan, method):
     question, chosen = plan.question, registry.resolve("method", method)
     model = plan.copy_network()

@@ -185,7 +185,7 @@ def test_steps_of_operands_are_scaled_by_the_operands_and_not_by_alpha(batch):
     assert min(scales.values()) > 1e-3
     steps = joint.steps()
     options = StepOptions(alpha=3.0, indicator="step")
-    table = table_from_steps(joint, batch, [Precision(4, 8)], options)
+    table = table_from_steps(joint, [Precision(4, 8)], options)
     for name, alpha in (("attention.qk", 1), ("qkv", 3)):
         expected = steps[name, "activations", 8] + alpha * steps[name, "weights", 4]
         assert table.at(name, Precision(4, 8)) == pytest.approx(expected)

@@ -13,9 +13,12 @@ from hwmpq.methods.dq import DQ
 from hwmpq.precision import Precision
 from hwmpq.quant.bit_planes import BitPlanes, collapse
 from hwmpq.quant.insert import QuantizerFactory, freeze, insert_empty, insert_quantizers
-from hwmpq.quant.learned_grid import LearnedGrid
+from hwmpq.quant.learned_grid import GridSettings
+from hwmpq.quant.learned_powers import LearnedPowers
+from hwmpq.quant.learned_uniform import LearnedUniform
 from hwmpq.quant.pact import PactQuantizer
 from hwmpq.quant.pairs import learned_steps, symmetric_and_clip
+from hwmpq.quant.quantized import with_powers
 from hwmpq.workload.from_torch import extract
 
 NARROW = Precision(3, 4)
@@ -156,10 +159,26 @@ def planes(site):
 def grids(site):
     """DQ's."""
     bits, settings = site.precision, DQ()
-    options = {"power_of_two_step": settings.power_of_two_step, "most_bits": 8}
+    options = {
+        "power_of_two_step": settings.power_of_two_step,
+        "settings": GridSettings(most_bits=8),
+    }
     return (
-        LearnedGrid(bits.weight_bits, signed=site.signed_weight, **options),
-        LearnedGrid(bits.activation_bits, signed=site.signed_input, **options),
+        LearnedUniform(bits.weight_bits, signed=site.signed_weight, **options),
+        LearnedUniform(bits.activation_bits, signed=site.signed_input, **options),
+    )
+
+
+def powers(site):
+    """DQ's, of powers of two."""
+    bits, settings = site.precision, GridSettings(most_bits=6)
+    return (
+        LearnedPowers(
+            bits.weight_bits, signed=site.signed_weight, zero=site.is_product, settings=settings
+        ),
+        LearnedPowers(
+            bits.activation_bits, signed=site.signed_input, zero=True, settings=settings
+        ),
     )
 
 
@@ -168,6 +187,7 @@ FACTORIES: dict[str, QuantizerFactory] = {
     "clips": symmetric_and_clip(2),
     "planes": planes,
     "grids": grids,
+    "powers": powers,
 }
 
 
@@ -222,13 +242,20 @@ def test_trained_frozen_and_loaded_it_is_one_network(form: str, kind: str) -> No
     passing = operand_values(quantised, inputs)
     frozen = freeze(quantised)
     assert torch.equal(frozen.module(inputs), expected)
-    loaded = insert_empty(twin, frozen.assignment)
-    loaded.module.load_state_dict(frozen.module.state_dict())
+    loaded = reloaded(twin, frozen)
     assert torch.equal(loaded.module.eval()(inputs), expected)
     for name, values in passing.items():
         bits = frozen.layers[name[0]].precision
         most = 2 ** (bits.weight_bits if name[1] == "weight" else bits.activation_bits)
         assert values.unique().numel() <= most, name
+
+
+def reloaded(model, frozen):
+    """Another network with the frozen one's saved state, as a run directory is loaded."""
+    state = frozen.module.state_dict()
+    loaded = with_powers(insert_empty(model, frozen.assignment), state)
+    loaded.module.load_state_dict(state)
+    return loaded
 
 
 def operand_values(quantised, inputs):
@@ -272,8 +299,7 @@ def test_tables_have_the_codes_of_their_bits() -> None:
         expected = quantised.module.eval()(tokens)
         frozen = freeze(quantised)
         assert torch.equal(frozen.module(tokens), expected), kind
-        loaded = insert_empty(Text(), frozen.assignment)
-        loaded.module.load_state_dict(frozen.module.state_dict())
+        loaded = reloaded(Text(), frozen)
         assert torch.equal(loaded.module(tokens), expected), kind
 
 
