@@ -8,8 +8,8 @@ command line, YAML and reports. Parsing is done by QuantiPhy.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Annotated, Final
+from collections.abc import Callable, Mapping
+from typing import Annotated, Final, TypeAlias
 
 from pydantic import BeforeValidator, Field
 from quantiphy import QuantiPhyError, Quantity
@@ -108,7 +108,7 @@ Bits = Annotated[int, _whole("bits"), Field(gt=0)]
 Hertz = Annotated[int, _whole("hertz"), Field(gt=0)]
 """A frequency in a file: an integer, or text such as ``500MHz``."""
 
-_PREFIXES: Final = (
+SI_PREFIXES: Final = (
     (1e12, "T"),
     (1e9, "G"),
     (1e6, "M"),
@@ -119,15 +119,22 @@ _PREFIXES: Final = (
     (1e-9, "n"),
     (1e-12, "p"),
 )
+"""Prefixes of the decimal units, largest first."""
+
+BYTE_PREFIXES: Final = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"), (1, "B"))
+"""Binary units of storage in bytes, largest first."""
+
+Format: TypeAlias = Callable[[float], str]
+"""Prints a value given in the canonical unit of its quantity."""
 
 
 def _scaled(value: float, unit: str, digits: int) -> str:
     if value == 0:
         return f"0 {unit}".rstrip()
-    for factor, prefix in _PREFIXES:
+    for factor, prefix in SI_PREFIXES:
         if abs(value) >= factor * 0.9995:
             return f"{value / factor:.{digits}g} {prefix}{unit}".rstrip()
-    factor, prefix = _PREFIXES[-1]
+    factor, prefix = SI_PREFIXES[-1]
     return f"{value / factor:.{digits}g} {prefix}{unit}"
 
 
@@ -156,10 +163,8 @@ def format_bits(bits: float, digits: int = 4) -> str:
     '500 KiB'
     """
     size = bits / 8
-    for factor, prefix in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
-        if size >= factor:
-            return f"{size / factor:.{digits}g} {prefix}"
-    return f"{size:.{digits}g} B"
+    factor, unit = next((step for step in BYTE_PREFIXES if size >= step[0]), BYTE_PREFIXES[-1])
+    return f"{size / factor:.{digits}g} {unit}"
 
 
 def format_count(value: float, digits: int = 4) -> str:

@@ -126,7 +126,7 @@ def evaluate(
     for (costs, assignment), machine in zip(results, machines, strict=True):
         show(*evaluation_summary(costs, assignment, machine, network))
     if len(machines) > 1:
-        show(comparison_summary(evaluations, network, equal_area=equal_area))
+        show(*comparison_summary(evaluations, network, equal_area=equal_area))
     for warning in dict.fromkeys(text for m in machines for text in mixing_warnings(m)):
         note(f"note: {warning}")
     if network.unpriced:

@@ -80,7 +80,7 @@ class Choice:
         )
 
 
-def _least(owner: IntArray, values: IntArray) -> BoolArray:
+def _least(owner: IntArray, values: IntArray | FloatArray) -> BoolArray:
     """Where a value is the least of its owner."""
     least = np.full(int(owner.max()) + 1, values.max())
     np.minimum.at(least, owner, values)
@@ -120,7 +120,13 @@ class Wanted(NamedTuple):
 
     def candidates(self, precision: IntArray, tiling: IntArray) -> Candidates:
         """Pairs of a precision, by its index, and a tiling."""
-        return Candidates(precision, *(values[precision] for values in self), tiling)
+        return Candidates(
+            precision,
+            self.fusion[precision],
+            self.weight_bits[precision],
+            self.activation_bits[precision],
+            tiling,
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

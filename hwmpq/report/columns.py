@@ -12,7 +12,6 @@ from hwmpq.report.grid import (
     Column,
     Flag,
     Grid,
-    Show,
     make_grid,
     percent,
     points,
@@ -23,7 +22,7 @@ from hwmpq.report.grid import (
     times,
     whole,
 )
-from hwmpq.units import format_bits, format_count, format_energy, format_seconds
+from hwmpq.units import Format, format_bits, format_count, format_energy, format_seconds
 
 BUDGET_TITLES: Final[Mapping[str, str]] = {
     "latency": "latency",
@@ -115,8 +114,8 @@ SOURCES: Final = (
 COMPONENTS: Final = (
     Column("component", "component"),
     Column("group", "group"),
-    Column("reference", "reference", format_energy),
-    Column("chosen", "chosen", format_energy),
+    Column("reference", "reference", format_energy, beside="energy"),
+    Column("chosen", "chosen", format_energy, beside="energy"),
     Column("ratio", "of reference", times),
 )
 
@@ -142,14 +141,14 @@ EVALUATIONS: Final = (
     Column("accelerator", "accelerator"),
     Column("precision", "bits"),
     Column("latency_cycles", "cycles", whole),
-    Column("latency_s", "latency", format_seconds),
-    Column("energy_pj", "energy", format_energy),
-    Column("energy_compute_pj", "compute", format_energy),
-    Column("energy_sram_pj", "on-chip", format_energy),
-    Column("energy_dram_pj", "DRAM", format_energy),
-    Column("energy_leakage_pj", "leakage", format_energy),
+    Column("latency_s", "latency", format_seconds, beside="latency"),
+    Column("energy_pj", "energy", format_energy, beside="energy"),
+    Column("energy_compute_pj", "compute", format_energy, beside="energy"),
+    Column("energy_sram_pj", "on-chip", format_energy, beside="energy"),
+    Column("energy_dram_pj", "DRAM", format_energy, beside="energy"),
+    Column("energy_leakage_pj", "leakage", format_energy, beside="energy"),
     Column("area_mm2", "area, mm²", short),
-    Column("latency_s_at_first_area", "latency at equal area", format_seconds),
+    Column("latency_s_at_first_area", "latency at equal area", format_seconds, beside="latency"),
     Column("weight_memory_bits", "weights", format_bits),
     Column("peak_activation_memory_bits", "peak activations", format_bits),
     Column("dram_bits", "DRAM traffic", format_bits),
@@ -211,7 +210,7 @@ def budget_grid(frame: pd.DataFrame) -> Grid:
 
 def spread_grid(frame: pd.DataFrame) -> Grid:
     """Print means over seeds as ``mean ± deviation``."""
-    shows: dict[str, tuple[str, Show]] = {
+    shows: dict[str, tuple[str, Format]] = {
         "test_accuracy": ("test accuracy", percent),
         "accuracy_change": ("against float", points),
         "latency_vs_reference": ("latency, of reference", times),
@@ -228,12 +227,13 @@ def spread_grid(frame: pd.DataFrame) -> Grid:
     rows = []
     for cells, record in zip(plain.rows, records(frame), strict=True):
         made = list(cells[: len(texts)])
-        for cell, (key, (_, show)) in zip(cells[len(texts) :], shows.items(), strict=True):
+        means = plain.columns[len(texts) :]
+        for cell, column, key in zip(cells[len(texts) :], means, shows, strict=True):
             spread = float(record[f"{key}_std"])
             text = cell.text
-            if not pd.isna(spread):
+            if column.show is not None and not pd.isna(spread):
                 # A deviation has no sign, which `points` would print.
-                shown = show(spread).lstrip("+±")
+                shown = column.show(spread).lstrip("+±")
                 text = f"{cell.text} ± {shown}"
             made.append(Cell(text, cell.sort))
         rows.append(tuple(made))

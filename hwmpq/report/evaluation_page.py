@@ -15,7 +15,7 @@ from hwmpq.cost.memory import peak_activation
 from hwmpq.cost.table import CostTable
 from hwmpq.precision import Assignment
 from hwmpq.report import columns, cost_figures
-from hwmpq.report.grid import make_grid, records, short, whole
+from hwmpq.report.grid import Column, make_grid, records, short, whole
 from hwmpq.report.layer_figure import layer_profile
 from hwmpq.report.page import Block, Card, Cards, Chart, Facts, Listing, Remark, Section
 from hwmpq.report.sources_page import sources_section
@@ -73,6 +73,8 @@ def evaluation_sections(
     """All sections: totals side by side, then each accelerator's layers, then the sources."""
     frame = evaluation_frame(evaluations, workload)
     sections = [Section("totals", "Totals", tuple(_totals(evaluations, frame, workload)))]
+    if len(evaluations) > 1:
+        sections.append(Section("layers", "Layers side by side", (_side_by_side(evaluations),)))
     for number, evaluation in enumerate(evaluations, start=1):
         title = f"Layer by layer: {evaluation.accelerator.name}"
         sections.append(Section(f"layers-{number}", title, tuple(_layers(evaluation))))
@@ -121,6 +123,36 @@ def _totals(
         if breakdown.total_mm2 is None:
             text = f"Area of {evaluation.accelerator.name}: {short(breakdown.known_mm2)} mm² known"
             yield Remark(f"{text}, not stated for {', '.join(breakdown.unknown)}.")
+
+
+def side_by_side_frame(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
+    """One row an operator: its latency and energy on each accelerator, numbered from 0.
+
+    Latency is in seconds, since clocks may differ.
+    """
+    frame = pd.DataFrame({"layer": evaluations[0].table.layers})
+    for number, evaluation in enumerate(evaluations):
+        table, bits = evaluation.table, evaluation.assignment
+        frame[f"latency_s.{number}"] = table.per_layer("latency_cycles", bits) / table.clock_hz
+        frame[f"energy_pj.{number}"] = table.per_layer("energy_pj", bits)
+    return frame
+
+
+def _side_by_side(evaluations: Sequence[Evaluation]) -> Block:
+    frame = side_by_side_frame(evaluations)
+    names = [evaluation.accelerator.name for evaluation in evaluations]
+    shown = [Column("layer", "layer")]
+    for key, title, show in (
+        ("latency_s", "latency", format_seconds),
+        ("energy_pj", "energy", format_energy),
+    ):
+        shown += [
+            Column(f"{key}.{number}", f"{name}: {title}", show, beside=title)
+            for number, name in enumerate(names)
+        ]
+    total: dict[str, object] = {"layer": "total"}
+    total |= {column.key: frame[column.key].sum() for column in shown[1:]}
+    return Listing(make_grid(frame, shown, total), "All operators", folded=len(frame) > 60)
 
 
 def _cards(row: Mapping[str, Any]) -> Iterator[Card]:

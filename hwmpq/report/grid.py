@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
 
 import pandas as pd
 
-from hwmpq.units import format_bits, format_count, format_energy, format_seconds
+from hwmpq.report.common_unit import common_unit
+from hwmpq.units import Format, format_bits, format_count, format_energy, format_seconds
 
 Flag = Literal["", "good", "bad", "warn"]
-Show: TypeAlias = Callable[[float], str]
 MISSING: Final = "–"
 
 
@@ -40,15 +40,17 @@ class Column:
 
     Attributes:
         key: the frame's column.
-        title: heading, with the unit where the cells carry none.
+        title: heading; the unit of quantities with prefixes is added, one for the whole column.
         show: prints a number; text columns have none.
         flag: sets a cell off, from the whole row.
+        beside: columns of the same name here share their unit.
     """
 
     key: str
     title: str
-    show: Show | None = None
+    show: Format | None = None
     flag: Callable[[Mapping[str, object]], Flag] | None = None
+    beside: str = ""
 
     @property
     def numeric(self) -> bool:
@@ -95,13 +97,30 @@ def make_grid(
     frame: pd.DataFrame, columns: Sequence[Column], total: Mapping[str, object] | None = None
 ) -> Grid:
     """Print a frame; columns that the frame lacks are left out."""
-    present = tuple(column for column in columns if column.key in frame.columns)
+    present = _in_common_units(frame, [c for c in columns if c.key in frame.columns])
     rows = tuple(
         tuple(_cell(record[column.key], column, record) for column in present)
         for record in records(frame)
     )
     last = tuple(_cell(total.get(c.key), c, total) for c in present) if total else ()
     return Grid(present, rows, last)
+
+
+def _in_common_units(frame: pd.DataFrame, columns: Sequence[Column]) -> tuple[Column, ...]:
+    """The columns with one unit each, which their titles name."""
+    return tuple(_in_common_unit(frame, column, columns) for column in columns)
+
+
+def _in_common_unit(frame: pd.DataFrame, column: Column, columns: Sequence[Column]) -> Column:
+    if column.show is None:
+        return column
+    beside = [c for c in columns if c is column or (c.beside and c.beside == column.beside)]
+    values = [float(value) for c in beside for value in frame[c.key] if not pd.isna(value)]
+    unit = common_unit(column.show, values)
+    if unit is None:
+        return column
+    title = f"{column.title}, {unit.name}" if unit.name else column.title
+    return replace(column, title=title, show=unit)
 
 
 def whole(value: float) -> str:

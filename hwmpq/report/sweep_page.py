@@ -229,9 +229,9 @@ def _survival(view: SweepView) -> Iterator[Block]:
     columns = (
         Column("point", "point", short),
         Column("variant", "accelerator"),
-        Column("energy_pj", "energy", format_energy),
-        Column("energy_p05_pj", "5 %", format_energy),
-        Column("energy_p95_pj", "95 %", format_energy),
+        Column("energy_pj", "energy", format_energy, beside="energy"),
+        Column("energy_p05_pj", "5 %", format_energy, beside="energy"),
+        Column("energy_p95_pj", "95 %", format_energy, beside="energy"),
         Column("on_front", "on the front", percent),
         Column("least_energy", "least energy", percent),
     )

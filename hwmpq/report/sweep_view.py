@@ -8,8 +8,8 @@ from typing import Final
 
 import pandas as pd
 
-from hwmpq.report.grid import Show, percent, short
-from hwmpq.units import format_bits, format_energy, format_seconds
+from hwmpq.report.grid import percent, short
+from hwmpq.units import Format, format_bits, format_energy, format_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Axis:
     column: str
     title: str
     scale: float
-    show: Show
+    show: Format
 
 
 AXES: Final[Mapping[str, Axis]] = {

@@ -167,8 +167,8 @@ def evaluation_summary(
 
 def comparison_summary(
     evaluations: Sequence[Evaluation], workload: Workload, *, equal_area: bool = False
-) -> Table:
-    """Network totals of several accelerators side by side.
+) -> tuple[Table, Table]:
+    """Network totals of several accelerators side by side, then their energy by component.
 
     Args:
         evaluations: at least one.
@@ -178,7 +178,11 @@ def comparison_summary(
     frame = evaluation_frame(evaluations, workload)
     keys = {*_COMPARED, "latency_s_at_first_area"} if equal_area else _COMPARED
     wanted = [column for column in columns.EVALUATIONS if column.key in keys]
-    return rich_table(make_grid(frame, wanted), f"{workload.name}, side by side")
+    parts = [c for c in columns.EVALUATIONS if c.key == "accelerator" or c.beside == "energy"]
+    return (
+        rich_table(make_grid(frame, wanted), f"{workload.name}, side by side"),
+        rich_table(make_grid(frame, parts), "Energy by component"),
+    )
 
 
 def interval_table(

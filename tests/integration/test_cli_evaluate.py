@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -106,6 +107,15 @@ def test_several_accelerators_are_compared(cli, layers_file, tmp_path) -> None:
     names = [found["accelerator"] for found in json.loads(result.out)["evaluations"]]
     assert names == ["stripes", "bitfusion-isca18"]
     assert {row["accelerator"] for row in read(out)} == set(names)
+
+
+def test_a_comparison_prints_totals_and_components_in_one_unit_each(cli, layers_file) -> None:
+    printed = cli("evaluate", layers_file, "-a", "stripes", "-a", "bitfusion-isca18").out
+    totals, _, components = printed.partition("side by side")[2].partition("Energy by component")
+    assert "bound" in totals
+    unit = re.search(r"energy, (.J)", components)
+    assert unit is not None
+    assert components.count(f", {unit[1]}") == 5  # the whole, compute, on-chip, DRAM, leakage
 
 
 @pytest.mark.parametrize("name", tuple(shipped_files("accelerators")))

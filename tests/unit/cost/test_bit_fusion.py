@@ -64,9 +64,7 @@ def test_products_per_unit(pair: str, products: int) -> None:
 
 
 def test_a_wide_unit_overstates_odd_widths_only_where_the_simulator_does() -> None:
-    array = BitFusionArray(
-        rows=1, cols=1, max_bits=16, min_bits=2, energy_pj_per_unit_cycle=0.0
-    )
+    array = BitFusionArray(rows=1, cols=1, max_bits=16, min_bits=2, energy_pj_per_unit_cycle=0.0)
     odd = np.array([3, 5, 7, 16])
     assert operands_per_unit(odd, array, "floor").tolist() == [5, 3, 2, 1]
     assert operands_per_unit(odd, array, "power_of_two").tolist() == [4, 2, 2, 1]

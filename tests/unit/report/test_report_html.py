@@ -19,6 +19,7 @@ from hwmpq.codesign.folder import Run
 from hwmpq.cost.table import CSV_COLUMNS, cost_table
 from hwmpq.errors import OutputError, UnsupportedError
 from hwmpq.precision import Precision, precisions
+from hwmpq.report.evaluation_page import Evaluation, side_by_side_frame
 from hwmpq.report.html import script_json, write_evaluation_report, write_run_report
 from hwmpq.workload.graph import WorkloadBuilder
 from hwmpq.workload.layer import Conv2d, Linear, VectorOp
@@ -219,7 +220,16 @@ def test_evaluations_of_two_accelerators_stand_side_by_side(tmp_path: Path) -> N
     assert "systolic-32x32, other" in text
     assert EVIL in text
     assert "<script>alert" not in _without_library(page)
-    assert {"totals", "layers-1", "layers-2", "sources-1", "sources-2"} <= set(tags.ids)
+    sections = {"totals", "layers", "layers-1", "layers-2", "sources-1", "sources-2"}
+    assert sections <= set(tags.ids)
+    assert "other: latency, " in text
+    beside = side_by_side_frame(
+        [Evaluation(t, m, b) for t, m, b in zip(tables, machines, bits, strict=True)]
+    )
+    assert beside["latency_s.1"].sum() == pytest.approx(
+        tables[1].total("latency_cycles", bits[1]) / machines[1].clock_hz
+    )
+    assert beside["energy_pj.0"].sum() == pytest.approx(tables[0].total("energy_pj", bits[0]))
     totals = pd.read_csv(page.with_name("totals.csv"))
     assert totals["latency_cycles"].tolist() == [
         table.total("latency_cycles", chosen) for table, chosen in zip(tables, bits, strict=True)
