@@ -17,7 +17,7 @@ from hwmpq.cli.progress import progress_bars
 from hwmpq.errors import BudgetError
 from hwmpq.precision import Precision
 from hwmpq.report.html import write_run_report
-from hwmpq.report.text import run_summary
+from hwmpq.report.text import runs_summary
 
 if TYPE_CHECKING:
     from hwmpq.codesign.job import Job
@@ -221,6 +221,5 @@ def _show(runs: Sequence[Run], page: Path, *, as_json: bool) -> None:
         found = [run_as_json(run) for run in runs]
         print_json(found[0] if len(found) == 1 else {"runs": found, "report": str(page)})
         return
-    for run in runs:
-        show(*run_summary(run))
+    show(*runs_summary(runs))
     note(f"report: {page}")

@@ -11,7 +11,7 @@ from hwmpq.cli.options import Json
 from hwmpq.cli.output import note, print_json, show, table
 from hwmpq.errors import Problem, SpecError
 from hwmpq.report.html import write_run_report
-from hwmpq.report.text import run_summary
+from hwmpq.report.text import runs_summary
 
 
 def report(
@@ -39,8 +39,7 @@ def report(
     if as_json:
         print_json({"report": str(page), "runs": [str(run.folder) for run in found]})
         return
-    for run in found:
-        show(*run_summary(run))
+    show(*runs_summary(found))
     note(f"report: {page}")
 
 

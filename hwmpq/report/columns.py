@@ -137,6 +137,21 @@ RUNS: Final = (
     Column("seconds_training", "training time", format_seconds),
 )
 
+TERMINAL_RUNS: Final = (
+    Column("run", "run"),
+    Column("workload", "workload"),
+    Column("accelerator", "accelerator"),
+    Column("method", "method"),
+    Column("budgets", "budgets"),
+    Column("test_accuracy", "test accuracy", percent),
+    Column("accuracy_change", "against float", points),
+    Column("latency_vs_reference", "latency", times),
+    Column("energy_vs_reference", "energy", times),
+    Column("weight_memory_bits", "weights", format_bits),
+    Column("seconds_allocating", "search", format_seconds),
+    Column("seconds_training", "training", format_seconds),
+)
+
 EVALUATIONS: Final = (
     Column("accelerator", "accelerator"),
     Column("precision", "bits"),

@@ -9,14 +9,20 @@ from hwmpq.codesign.folder import Run
 from hwmpq.report import columns, run_figures
 from hwmpq.report.grid import make_grid
 from hwmpq.report.page import Block, Chart, Facts, Listing, Remark, Section
-from hwmpq.report.run_tables import bits_by_column, comparison_frame, run_names, spread_frame
+from hwmpq.report.run_tables import (
+    COMPARED_SETTINGS,
+    bits_by_column,
+    comparison_frame,
+    run_names,
+    settings_in_common,
+    spread_frame,
+)
 
 _COSTS: Final = (
     ("latency_vs_reference", "latency, of reference"),
     ("energy_vs_reference", "energy, of reference"),
     ("weight_memory_kib", "weights, KiB"),
 )
-_SETTINGS: Final = ("workload", "accelerator", "budgets")
 _BITS_PER_KIB: Final = 8 * 1024
 
 
@@ -27,9 +33,9 @@ def comparison_section(runs: Sequence[Run]) -> Section:
 
 def _blocks(runs: Sequence[Run]) -> Iterator[Block]:
     frame = comparison_frame(runs)
-    same = [key for key in _SETTINGS if frame[key].nunique() == 1]
+    same = settings_in_common(frame)
     yield Facts(tuple((key, str(frame[key].iloc[0])) for key in same))
-    if len(same) < len(_SETTINGS):
+    if len(same) < len(COMPARED_SETTINGS):
         text = (
             "These runs differ in network, accelerator or budgets, not only in method and seed: "
             "compare rows with the same budgets."

@@ -77,6 +77,16 @@ class Grid:
         """The rows with the total, if there is one, at the end."""
         return (*self.rows, self.total) if self.total else self.rows
 
+    def without(self, *keys: str) -> Grid:
+        """The table without some of its columns."""
+        kept = [index for index, column in enumerate(self.columns) if column.key not in keys]
+
+        def fewer(cells: tuple[Cell, ...]) -> tuple[Cell, ...]:
+            return tuple(cells[index] for index in kept) if cells else ()
+
+        columns = tuple(self.columns[index] for index in kept)
+        return Grid(columns, tuple(fewer(row) for row in self.rows), fewer(self.total))
+
 
 def _cell(value: object, column: Column, row: Mapping[str, object]) -> Cell:
     flag: Flag = column.flag(row) if column.flag else ""

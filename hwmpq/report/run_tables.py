@@ -32,6 +32,9 @@ SPREAD_COLUMNS: Final = (
 )
 """Columns whose spread over seeds is reported."""
 
+COMPARED_SETTINGS: Final = ("workload", "accelerator", "budgets")
+"""What runs should have in common where they are compared."""
+
 
 def budget_frame(allocation: Allocation, asked: Mapping[str, str]) -> pd.DataFrame:
     """One row a budget: what was asked, the limit, what was spent, and what more would be worth.
@@ -168,6 +171,11 @@ def comparison_frame(runs: Sequence[Run]) -> pd.DataFrame:
         row |= _result_row(run)
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def settings_in_common(comparison: pd.DataFrame) -> list[str]:
+    """Which of network, accelerator and budgets are the same in all runs compared."""
+    return [key for key in COMPARED_SETTINGS if comparison[key].nunique() == 1]
 
 
 def _result_row(run: Run) -> dict[str, object]:

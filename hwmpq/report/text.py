@@ -32,7 +32,12 @@ from hwmpq.report.grid import (
     whole,
 )
 from hwmpq.report.outcome import reference_of
-from hwmpq.report.run_tables import budget_frame
+from hwmpq.report.run_tables import (
+    budget_frame,
+    comparison_frame,
+    settings_in_common,
+    spread_frame,
+)
 from hwmpq.report.tables import fold_unchoosable, layer_frame, summed, total_row, uniform_bits
 from hwmpq.units import format_bits, format_energy, format_seconds
 from hwmpq.workload.graph import Workload
@@ -99,6 +104,22 @@ def run_summary(run: Run) -> tuple[RenderableType, ...]:
         hidden = ["reference", "shadow_price", "slack_share"]
         parts.append(rich_table(budget_grid(frame.drop(columns=hidden)), "Budgets"))
     parts.extend(_headlines(run))
+    return tuple(parts)
+
+
+def runs_summary(runs: Sequence[Run]) -> tuple[RenderableType, ...]:
+    """Each run, then, if there are several, a row for each, and means over seeds."""
+    parts = [part for run in runs for part in run_summary(run)]
+    if len(runs) > 1:
+        frame = comparison_frame(runs)
+        same = settings_in_common(frame)
+        title = ", ".join(str(frame[key].iloc[0]) for key in same)
+        compared = make_grid(frame.drop(columns=same), columns.TERMINAL_RUNS)
+        parts.append(rich_table(compared, f"Side by side: {title}" if title else "Side by side"))
+        if frame["seed"].nunique() > 1:
+            spread = columns.spread_grid(spread_frame(frame).drop(columns=same))
+            kept = spread.without("runs", "seconds_allocating_mean", "seconds_training_mean")
+            parts.append(rich_table(kept, "Mean and deviation over seeds"))
     return tuple(parts)
 
 

@@ -230,6 +230,9 @@ def test_seeds_are_run_and_their_spread_is_reported(cli, tmp_path: Path) -> None
     rows = [[cell.strip() for cell in line.split("|")] for line in page.splitlines()]
     (row,) = (cells for cells in rows if cells[1:4] == ["uniform", "2", "2"])
     assert "±" in row[4]
+    side_by_side, _, spread = outcome.out.partition("Side by side")[2].partition("over seeds")
+    assert [f"seed-{n}" in side_by_side for n in (0, 1)] == [True, True]
+    assert re.search(r"uniform +│ +2 │ +[\d.]+ % ± ", spread)
 
 
 def test_a_job_of_power_of_two_grids_says_what_its_costs_are(cli, tmp_path: Path) -> None:
