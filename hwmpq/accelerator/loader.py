@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError, create_model
 
 from hwmpq import registry
+from hwmpq.accelerator.node import NODE, at_node
 from hwmpq.accelerator.spec import Accelerator
 from hwmpq.errors import NotFoundError, Problem, ProblemList, SpecError
 from hwmpq.shipped import find_file, missing_file
@@ -41,11 +42,17 @@ def _parse_value(text: str) -> Any:
 def apply_overrides(document: Document, overrides: Mapping[str, object]) -> Document:
     """Replace values by path, such as ``compute.rows``; a memory may be named instead of counted.
 
+    Another process node carries the file's numbers along, see `at_node`.
+
     Raises:
-        SpecError: a path that does not lead anywhere.
+        SpecError: a path that does not lead anywhere, or a number that no node scaling covers.
     """
     if not overrides:
         return document
+    if NODE in overrides:
+        node = overrides[NODE]
+        node = _parse_value(node) if isinstance(node, str) else node
+        document = at_node(document, node, overrides)
     data = _copy(document.data)
     sources = dict(document.sources)
     for path, value in overrides.items():
