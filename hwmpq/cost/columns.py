@@ -100,7 +100,8 @@ def check_columns(layer: Layer, columns: Mapping[str, NumberArray], accelerator:
         UnsupportedError: a cost is negative or not finite.
     """
     for name, values in columns.items():
-        if not np.all(np.isfinite(values)) or np.any(values < 0):
+        # Comparisons with what is not a number are false.
+        if not (values.min() >= 0 and values.max() < np.inf):
             msg = (
                 f"the cost model of '{accelerator}' gave {name} = {values.tolist()} for layer "
                 f"'{layer.name}'; costs must be finite and not negative"

@@ -15,7 +15,8 @@ import numpy as np
 
 from hwmpq.cost.systolic_folds import Array, Folds, ceil_of
 from hwmpq.cost.systolic_gemm import Gemm
-from hwmpq.cost.systolic_replay import Addresses, Buffer
+from hwmpq.cost.systolic_phases import fetches, stream_of
+from hwmpq.cost.systolic_replay import Addresses
 
 _REQUESTS: Final = 60_000
 """Requests of one pass over the likeness, about; what one estimate may cost."""
@@ -88,9 +89,9 @@ def estimated_reads(gemm: Gemm, folds: Folds, array: Array, half: int) -> int:
     lanes = max(1, round(wanted * width / gemm.horizontal.out))
     once = _pass(matrix, array, rows, min(lanes, len(matrix)))
     once = once[once >= 0]
-    scale = gemm.input_words / len(np.unique(once))
+    stream = stream_of(once)
+    scale = gemm.input_words / stream.words
     passes = 1 if array.dataflow == "is" else folds.col_folds
-    buffer = Buffer(max(1, round(half / scale)))
-    fetched = [buffer.fetch(once) for _ in range(min(passes, _PASSES))]
+    fetched = fetches(stream, min(passes, _PASSES), max(1, round(half / scale)))
     reads = sum(fetched) + (passes - len(fetched)) * fetched[-1]
     return min(max(round(reads * scale), gemm.input_words), passes * gemm.input_reads)
