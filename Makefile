@@ -48,7 +48,7 @@ golden: $(STAMP) ## rewrite the stored results that golden tests compare with
 
 bench: $(BENCH_STAMP) $(SCALESIM_STAMP) ## measure the hot paths beside other tools, in CPU seconds
 	$(BIN)/python -m pytest -q -rs -p no:cacheprovider --benchmark-disable-gc --benchmark-timer=time.process_time \
-		--benchmark-group-by=fullfunc --benchmark-columns=min,median,rounds tests/benchmarks
+		--benchmark-columns=min,median,rounds tests/benchmarks
 
 $(BENCH_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'

@@ -6,11 +6,13 @@ at one pair, and 2.2 to 5 seconds of waiting for CACTI before.
 """
 
 import time
+from collections.abc import Callable
+from statistics import median
 
 import pytest
 
 from hwmpq.accelerator.loader import load_accelerator
-from hwmpq.cost.table import CostTable, cost_table
+from hwmpq.cost.table import cost_table
 from hwmpq.precision import precisions
 from hwmpq.workload.graph import Workload, WorkloadBuilder
 from hwmpq.workload.layer import Conv2d, Linear
@@ -52,16 +54,18 @@ def resnet18() -> Workload:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_resnet18_full_table(benchmark, name: str) -> None:
+def test_resnet18_full_table(figure: Callable, empty_caches: Callable, name: str) -> None:
     workload, accelerator = resnet18(), load_accelerator(name)
     pairs = precisions(range(1, 9), range(1, 9))
-
-    def price() -> CostTable:
-        return cost_table(workload, accelerator, pairs)
-
-    price()
-    table = benchmark(price)
-    start = time.process_time()
-    price()
-    assert time.process_time() - start < TARGET_S
-    assert table.latency_cycles.shape == (21, 64)
+    times = []
+    for _ in range(5):
+        empty_caches()
+        start = time.process_time()
+        table = cost_table(workload, accelerator, pairs)
+        times.append(time.process_time() - start)
+        assert table.latency_cycles.shape == (21, 64)
+    figure(
+        "All 64 precision pairs of ResNet-18 on bit-serial machines",
+        {"accelerator": name, "CPU s": median(times), "at most": TARGET_S},
+    )
+    assert median(times) < TARGET_S

@@ -1,39 +1,72 @@
-"""How long reading a network takes, and how much memory: run with ``make bench``."""
+"""How long reading a network takes, and how much memory it adds: run with ``make bench``.
+
+Each network is read in a process of its own, since a process keeps the peak of what ran before.
+"""
 
 from __future__ import annotations
 
-import resource
+import json
+import subprocess
 import sys
-from typing import Any
+from collections.abc import Callable
 
+import pytest
+
+READ = """
+import json, resource, sys, time
 import torch
-
-from hwmpq.models.llama import tinyllama_1_1b
-from hwmpq.models.resnet import resnet50
 from hwmpq.workload.from_torch import extract
+from hwmpq.models.{module} import {model}
 
-
-def peak_mebibytes() -> float:
-    """Peak memory of this process so far."""
+def peak_mib():
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
+before = peak_mib()
+with torch.device("{device}"):
+    model = {model}()
+started = time.process_time()
+workload = extract(model, torch.zeros({shape}, dtype=torch.{dtype}))
+seconds = time.process_time() - started
+print(json.dumps([seconds, peak_mib() - before, workload.weight_elements, workload.macs]))
+"""
+RESNET = ("resnet", "resnet50", "cpu", "1, 3, 224, 224", "float32")
+LLAMA = ("llama", "tinyllama_1_1b", "meta", "1, 512", "long")
 
-def test_resnet50(benchmark: Any) -> None:
-    model = resnet50()
-    workload = benchmark.pedantic(lambda: extract(model, torch.zeros(1, 3, 224, 224)), rounds=3)
-    assert workload.macs == 4_089_184_256
-    assert benchmark.stats.stats.max < 15
 
-
-def test_a_billion_parameters_without_weights(benchmark: Any) -> None:
-    before = peak_mebibytes()
-    with torch.device("meta"):
-        model = tinyllama_1_1b()
-    prompt = torch.zeros(1, 512, dtype=torch.long)
-    workload = benchmark.pedantic(lambda: extract(model, prompt), rounds=1)
-    grown = peak_mebibytes() - before
-    benchmark.extra_info["peak_growth_mebibytes"] = round(grown)
-    assert workload.weight_elements == 1_034_420_224
-    assert benchmark.stats.stats.max < 60
-    assert grown < 1024  # the weights alone would take 4 GiB
+@pytest.mark.parametrize(
+    ("network", "weights", "most_s", "most_mib"),
+    [
+        (RESNET, 25_502_912, 15, 1024),
+        (LLAMA, 1_034_420_224, 60, 1024),  # its weights alone would take 4 GiB
+    ],
+    ids=["resnet50", "tinyllama_1_1b"],
+)
+def test_reading(
+    figure: Callable, network: tuple[str, ...], weights: int, most_s: float, most_mib: float
+) -> None:
+    fields = dict(zip(("module", "model", "device", "shape", "dtype"), network, strict=True))
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", READ.format(**fields)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    seconds, grown, found, macs = json.loads(done.stdout)
+    figure(
+        "Reading a network from torch",
+        {
+            "network": fields["model"],
+            "device": fields["device"],
+            "weights": found,
+            "MACs": macs,
+            "CPU s": seconds,
+            "at most": most_s,
+            "peak growth, MiB": round(grown),
+            "at most, MiB": most_mib,
+        },
+    )
+    assert found == weights
+    assert seconds < most_s
+    assert grown < most_mib

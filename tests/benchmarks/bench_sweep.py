@@ -1,16 +1,17 @@
 """Points a second of sweeps, the gain of a second process, and memory against points.
 
 The two sweeps below are the ones that ``docs/sweeps.md`` states times of. Times are CPU seconds of
-all processes, so that other work on the machine does not count; on two idle cores the wall time is
-what ``two_processes_s`` predicts from the measured efficiency.
+all processes, so that other work on the machine does not count.
 """
 
-import os
-import resource
+import subprocess
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import yaml
 
@@ -23,6 +24,8 @@ from hwmpq.workload.loader import load_workload
 FRONT_TARGET_S = 60.0
 VARIANTS_TARGET_S = 300.0
 CORES = 2
+MOST_GROWTH_MIB = 60
+LEAST_EFFICIENCY = 0.7
 
 
 def save_scores(name: str, file: Path, widths: tuple[int, ...]) -> None:
@@ -46,12 +49,6 @@ def write_recipe(folder: Path, name: str, widths: tuple[int, ...], **fields: obj
     }
     recipe.write_text(yaml.safe_dump(common | fields), encoding="utf-8")
     return recipe
-
-
-def cpu_seconds() -> float:
-    """CPU time of this process and of its finished children."""
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
 
 
 def front_recipe(folder: Path, budgets: int) -> Path:
@@ -93,44 +90,100 @@ def variant_recipe(folder: Path, variants: int) -> Path:
     ids=["1000 budgets", "2000 variants x 10 budgets"],
 )
 def test_points_a_second(
-    benchmark, tmp_path: Path, recipe, tried: int, whole: int, points: int, target_s: float
+    figure: Callable,
+    cpu_seconds: Callable[[], float],
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    recipe: Callable[[Path, int], Path],
+    tried: int,
+    whole: int,
+    points: int,
+    target_s: float,
 ) -> None:
     file = recipe(tmp_path, tried)
-    runs = iter(range(100))
-
-    def run() -> float:
-        started = time.process_time()
-        run_sweep(file, tmp_path / str(next(runs)))
-        return time.process_time() - started
-
-    seconds = benchmark.pedantic(run, rounds=1, warmup_rounds=1)
+    run_sweep(file, tmp_path / "warm")
+    started = cpu_seconds()
+    run_sweep(file, tmp_path / "timed")
+    seconds = cpu_seconds() - started
     a_point = seconds / (tried * points)
-    benchmark.extra_info["points_per_cpu_second"] = round(1 / a_point, 1)
-    benchmark.extra_info["two_processes_s"] = round(a_point * whole * points / CORES, 1)
-    assert a_point * whole * points / CORES < target_s
+    predicted = a_point * whole * points / CORES
+    figure(
+        "Sweeps: points a second of CPU, and the whole sweep on two idle cores from it",
+        {
+            "sweep": request.node.callspec.id,
+            "points run": tried * points,
+            "CPU s": seconds,
+            "points a CPU s": 1 / a_point,
+            "whole, s": predicted,
+            "at most": target_s,
+        },
+    )
+    assert predicted < target_s
 
 
-def test_efficiency_of_two_processes(benchmark, tmp_path: Path) -> None:
-    file = front_recipe(tmp_path, 200)
-    used = {}
+def cpu_seconds_with_workers() -> float:
+    """CPU time of this process and of its children that are still there, as workers are."""
+    process = psutil.Process()
+    spent = [one.cpu_times() for one in (process, *process.children(recursive=True))]
+    return sum(times.user + times.system for times in spent)
+
+
+def test_efficiency_of_two_processes(figure: Callable, tmp_path: Path) -> None:
+    """Wall time tells the efficiency on idle cores only; CPU time what a second process adds."""
+    budgets = 400
+    file = front_recipe(tmp_path, budgets)
+    wall, cpu = {}, {}
     for jobs in (1, 2):
         run_sweep(file, tmp_path / f"warm-{jobs}", executor=LocalProcesses(jobs=jobs))
-        started = time.perf_counter()
+        started, used = time.perf_counter(), cpu_seconds_with_workers()
         run_sweep(file, tmp_path / str(jobs), executor=LocalProcesses(jobs=jobs))
-        used[jobs] = time.perf_counter() - started
-    benchmark.extra_info["wall_s"] = {jobs: round(seconds, 2) for jobs, seconds in used.items()}
-    benchmark.extra_info["efficiency"] = round(used[1] / (2 * used[2]), 2)
-    benchmark.pedantic(lambda: None, rounds=1)
+        wall[jobs] = time.perf_counter() - started
+        cpu[jobs] = cpu_seconds_with_workers() - used
+        figure(
+            f"A sweep of {budgets} budgets by one and by two processes",
+            {
+                "processes": jobs,
+                "wall s": wall[jobs],
+                "points a wall s": budgets / wall[jobs],
+                "efficiency by wall": f"{wall[1] / (jobs * wall[jobs]):.2f}",
+                "CPU s": cpu[jobs],
+                "efficiency by CPU": f"{cpu[1] / cpu[jobs]:.2f}",
+                "at least": f"{LEAST_EFFICIENCY:.2f}",
+            },
+        )
+    assert cpu[1] / cpu[2] > LEAST_EFFICIENCY
 
 
-def test_memory_is_flat(benchmark, tmp_path: Path) -> None:
-    def peak_kib() -> int:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+SWEEP_AND_PEAK = """
+import resource, sys
+from pathlib import Path
+from hwmpq.sweep.run import run_sweep
+run_sweep(Path(sys.argv[1]), Path(sys.argv[2]))
+unit = 1 if sys.platform == "darwin" else 1024
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20)
+"""
 
-    run_sweep(variant_recipe(tmp_path, 20), tmp_path / "few")
-    before = peak_kib()
-    run_sweep(variant_recipe(tmp_path, 200), tmp_path / "many")
-    grown = peak_kib() - before
-    benchmark.extra_info["grown_kib_over_1800_points"] = grown
-    benchmark.pedantic(lambda: None, rounds=1)
-    assert grown < 60 * 1024
+
+def test_memory_is_flat(figure: Callable, tmp_path: Path) -> None:
+    """Each sweep in a process of its own, since a process keeps its peak."""
+    peaks = {}
+    for variants in (20, 200):
+        recipe = variant_recipe(tmp_path, variants)
+        done = subprocess.run(
+            [sys.executable, "-c", SWEEP_AND_PEAK, str(recipe), str(tmp_path / str(variants))],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        peaks[variants] = float(done.stdout.splitlines()[-1])
+        figure(
+            "Peak memory of a sweep against its points",
+            {
+                "points": variants * 10,
+                "peak, MiB": peaks[variants],
+                "more than the first, MiB": f"{peaks[variants] - peaks[20]:.0f}",
+                "at most": MOST_GROWTH_MIB,
+            },
+        )
+    assert peaks[200] - peaks[20] < MOST_GROWTH_MIB

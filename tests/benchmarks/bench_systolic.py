@@ -151,7 +151,7 @@ def test_its_own_networks_side_by_side(
     their_seconds = sum(spent for spent, _ in theirs)
     ratio = their_seconds / seconds
     figure(
-        "SCALE-Sim's own networks, 32 x 32: CPU time of layers run; of the whole, theirs extrapolated",
+        "SCALE-Sim's own networks, 32 x 32: CPU time of layers run; of whole, theirs extrapolated",
         {
             "network": network,
             "dataflow": dataflow,
