@@ -59,8 +59,8 @@ def resnet18(batch: int) -> Workload:
         ("bitfusion-isca18", 1, 1.0),
         ("bitfusion-isca18", 16, 2.0),
         ("bitfusion-edge", 1, 1.0),
-        ("ant-bitfusion", 1, 2.0),
-        ("bitfusion-realistic", 1, 15.0),
+        ("ant-bitfusion", 1, 1.0),
+        ("bitfusion-realistic", 1, 1.0),
     ],
 )
 def test_resnet18_full_table(

@@ -35,12 +35,12 @@ def figure(request: pytest.FixtureRequest) -> Callable[..., None]:
 def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
     console = Console(width=118, file=io.StringIO(), highlight=False)
     for title, rows in config.stash[TABLES].items():
-        table = Table(title=title, title_justify="left", title_style="bold")
+        table = Table()
         for position, name in enumerate(rows[0]):
             table.add_column(name, justify="right" if position else "left")
         for row in rows:
             table.add_row(*(shown(value) for value in row.values()))
-        console.print()
+        console.print(f"\n{title}", soft_wrap=True)
         console.print(table)
     terminalreporter.write(console.file.getvalue())
 
