@@ -4,7 +4,8 @@ SCALE-Sim 3.0.0 needs NumPy below 2, so it runs in an environment of its own, ``
 which ``make bench`` makes; ``HWMPQ_SCALESIM_PYTHON`` names another interpreter. Whole networks
 take it minutes to a quarter of an hour each. Here it runs the smallest layers of each network up
 to a sum of MACs, and what the whole network would take is extrapolated by compute cycles, which
-the models agree on. Whole networks that it was left to finish once are stored beside its results.
+the models agree on. The limit is held to whole networks: the time of ours goes into the few first
+convolutions whose input exceeds the buffer, which a choice of layers may weigh too much or little. Whole networks that it was left to finish once are stored beside its results.
 """
 
 import itertools
@@ -153,7 +154,7 @@ def test_its_own_networks_side_by_side(
     whole_seconds, whole_cycles = ours(layers, accelerator, empty_caches)
     whole = sum(c * int(n) for c, n in zip(whole_cycles, sizes["count"], strict=True))
     their_seconds = sum(spent for spent, _ in theirs)
-    ratio = their_seconds / seconds
+    extrapolated = their_seconds * whole / sum(cycles)
     figure(
         "SCALE-Sim's own networks, 32 x 32: CPU time of layers run; of whole, theirs extrapolated",
         {
@@ -162,10 +163,11 @@ def test_its_own_networks_side_by_side(
             "sizes run": f"{len(run)} of {len(rows)}",
             "SCALE-Sim, s": their_seconds,
             "hwmpq, ms": 1000 * seconds,
-            "times faster": f"{ratio:,.0f}",
+            "times": their_seconds / seconds,
+            "whole: s": extrapolated,
+            "whole: ms": 1000 * whole_seconds,
+            "whole: times": f"{extrapolated / whole_seconds:,.0f}",
             "at least": f"{TARGET_RATIO:,}",
-            "whole, ms": 1000 * whole_seconds,
-            "whole, s": their_seconds * whole / sum(cycles),
         },
     )
-    assert ratio > TARGET_RATIO
+    assert extrapolated / whole_seconds > TARGET_RATIO
