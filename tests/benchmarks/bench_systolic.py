@@ -4,8 +4,9 @@ SCALE-Sim 3.0.0 needs NumPy below 2, so it runs in an environment of its own, ``
 which ``make bench`` makes; ``HWMPQ_SCALESIM_PYTHON`` names another interpreter. Whole networks
 take it minutes to a quarter of an hour each. Here it runs the smallest layers of each network up
 to a sum of MACs, and what the whole network would take is extrapolated by compute cycles, which
-the models agree on. The limit is held to whole networks: the time of ours goes into the few first
-convolutions whose input exceeds the buffer, which a choice of layers may weigh too much or little. Whole networks that it was left to finish once are stored beside its results.
+the models agree on. The limit is held to whole networks: ours spends its time on the few
+convolutions whose input exceeds the buffer, which a choice of layers weighs too much or little.
+Whole networks that SCALE-Sim was left to finish once are stored beside its results.
 """
 
 import itertools
