@@ -155,7 +155,7 @@ class VectorUnit(Spec):
         operands: whether tensors come from DRAM or stay in on-chip memory.
         fused: operators applied on the output path of the array, with no cycle and no traffic of
             their own; their operations still cost energy.
-        area_mm2: area, where known.
+        area_mm2: area, where stated; else it follows from ``operation``, see `vector_area_mm2`.
         operation: one operation by kind, width and family; fills the energy.
     """
 

@@ -90,6 +90,27 @@ def area_factor(from_nm: float, to_nm: float) -> float:
     return known[f"{to_nm:g}"] / known[f"{from_nm:g}"]
 
 
+def relative_area(node_nm: float) -> float:
+    """Area of logic relative to 45 nm: straight lines in the node between the paper's nodes.
+
+    Raises:
+        UnsupportedError: below 7 or above 180 nm.
+
+    >>> relative_area(32), round(relative_area(28), 3)
+    (0.46, 0.377)
+    """
+    known = {float(n): a for n, a in family("stillmaker_baas").numbers("area_to_45nm").items()}
+    nodes = sorted(known)
+    if not nodes[0] <= node_nm <= nodes[-1]:
+        msg = f"logic scaling covers {nodes[0]:g} to {nodes[-1]:g} nm, not {node_nm:g} nm"
+        raise UnsupportedError(msg)
+    upper = bisect_left(nodes, node_nm)
+    if nodes[upper] == node_nm:
+        return known[node_nm]
+    low, high = nodes[upper - 1], nodes[upper]
+    return known[low] + (node_nm - low) / (high - low) * (known[high] - known[low])
+
+
 def relative_energy(node_nm: float, voltage_v: float | None = None) -> float:
     """Energy of high-performance logic relative to 45 nm at 1.0 V.
 

@@ -10,6 +10,7 @@ from typing import Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 
+from hwmpq.accelerator.area import elements_area_mm2
 from hwmpq.accelerator.spec import Spec
 
 InnerOrder = Literal["least_bits", "least_energy", "output_stationary", "weight_stationary"]
@@ -43,8 +44,7 @@ class BitFusionArray(Spec):
     @property
     def area_mm2(self) -> float | None:
         """Area of the array, where known."""
-        each = self.area_um2_per_unit
-        return None if each is None else each * self.rows * self.cols / 1e6
+        return elements_area_mm2(self.area_um2_per_unit, self.rows * self.cols)
 
     @model_validator(mode="after")
     def _widths_in_order(self) -> BitFusionArray:

@@ -19,6 +19,7 @@ from typing import Annotated, Literal, cast
 import numpy as np
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
+from hwmpq.accelerator.area import elements_area_mm2
 from hwmpq.accelerator.spec import Accelerator, Spec
 from hwmpq.cost import base, overlap
 from hwmpq.cost.base import IntArray, LayerCosts, ceil_div
@@ -64,9 +65,8 @@ class BitSerialArray(Spec):
     @property
     def area_mm2(self) -> float | None:
         """Area of the array, where known."""
-        each = self.area_um2_per_lane
         lanes = self.lanes * self.cols * self.rows * self.tiles
-        return None if each is None else each * lanes / 1e6
+        return elements_area_mm2(self.area_um2_per_lane, lanes)
 
 
 class BitSerialBehavior(Spec):

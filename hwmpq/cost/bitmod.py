@@ -12,6 +12,7 @@ from typing import Annotated, Literal, cast
 import numpy as np
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
+from hwmpq.accelerator.area import elements_area_mm2
 from hwmpq.accelerator.spec import Accelerator, Spec
 from hwmpq.cost import base, overlap
 from hwmpq.cost.base import FloatArray, IntArray, LayerCosts, ceil_div
@@ -56,9 +57,7 @@ class BitModArray(Spec):
     @property
     def area_mm2(self) -> float | None:
         """Area of the array, where known; both arrangements hold the same elements."""
-        each = self.area_um2_per_element
-        elements = self.decode.rows * self.decode.cols
-        return None if each is None else each * elements / 1e6
+        return elements_area_mm2(self.area_um2_per_element, self.decode.rows * self.decode.cols)
 
 
 class BitModBehavior(Spec):

@@ -12,6 +12,7 @@ from typing import Annotated, Literal, cast
 import numpy as np
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
+from hwmpq.accelerator.area import elements_area_mm2
 from hwmpq.accelerator.spec import Accelerator, Spec
 from hwmpq.cost import base, overlap
 from hwmpq.cost.base import IntArray, LayerCosts, ceil_div
@@ -47,8 +48,7 @@ class BitSimArray(Spec):
     @property
     def area_mm2(self) -> float | None:
         """Area of the array, where known."""
-        each = self.area_um2_per_element
-        return None if each is None else each * self.rows * self.cols / 1e6
+        return elements_area_mm2(self.area_um2_per_element, self.rows * self.cols)
 
 
 class BitSimBehavior(Spec):

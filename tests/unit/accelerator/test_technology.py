@@ -41,6 +41,19 @@ def test_there_and_back(energy, a, b):
     assert technology.scaled_energy_pj(there, b, a) == pytest.approx(energy)
 
 
+def test_area_between_nodes_is_a_straight_line_and_exact_at_them():
+    for node, factor in ((180, 19), (45, 1), (32, 0.46), (7, 0.059)):
+        assert technology.relative_area(node) == factor
+    # 28 nm is two thirds of the way from 20 (0.21) to 32 nm (0.46)
+    assert technology.relative_area(28) == pytest.approx(0.21 + 2 / 3 * 0.25)
+    assert technology.relative_area(32) / technology.relative_area(45) == technology.area_factor(
+        45, 32
+    )
+    for outside in (5, 250):
+        with pytest.raises(UnsupportedError, match="covers 7 to 180 nm"):
+            technology.relative_area(outside)
+
+
 @pytest.mark.parametrize("component", ["sram", "dram", "wire"])
 def test_only_logic_scales(component):
     with pytest.raises(UnsupportedError, match=f"{component} does not follow logic"):
