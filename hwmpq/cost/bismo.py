@@ -15,6 +15,7 @@ from typing import Literal, cast
 import numpy as np
 from pydantic import NonNegativeFloat, PositiveInt
 
+from hwmpq.accelerator.area import elements_area_mm2
 from hwmpq.accelerator.spec import Accelerator, Spec
 from hwmpq.cost import base, overlap
 from hwmpq.cost.base import IntArray, LayerCosts, ceil_div
@@ -36,6 +37,7 @@ class BismoArray(Spec):
         cols: columns of the right matrix (output pixels) side by side, Dn.
         result_bits: width of a written result.
         energy_pj_per_binary_mac: energy of an AND, a popcount and their share of accumulation.
+        area_um2_per_dot_product: area of one dot product with its accumulator, where known.
     """
 
     rows: PositiveInt
@@ -43,6 +45,12 @@ class BismoArray(Spec):
     cols: PositiveInt
     result_bits: PositiveInt = 32
     energy_pj_per_binary_mac: NonNegativeFloat
+    area_um2_per_dot_product: NonNegativeFloat | None = None
+
+    @property
+    def area_mm2(self) -> float | None:
+        """Area of the array, where known."""
+        return elements_area_mm2(self.area_um2_per_dot_product, self.rows * self.cols)
 
 
 class BismoBehavior(Spec):

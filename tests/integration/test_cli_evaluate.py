@@ -190,11 +190,24 @@ def test_equal_area_scales_latency_by_the_first_area(cli, layers_file) -> None:
     assert "latency at equal area" in " ".join(cli("evaluate", layers_file, *pair).out.split())
 
 
-def test_equal_area_with_an_unknown_area_says_which(cli, layers_file) -> None:
-    pair = ("-a", "bitfusion-isca18", "-a", "bismo-8x256x8", "--equal-area")
+def test_an_fpga_overlay_compares_at_the_area_of_its_asic_equivalent(cli, layers_file) -> None:
+    pair = ("-a", "bismo-16x256x16", "-a", "stripes", "--equal-area")
+    outcome = cli("evaluate", layers_file, *pair)
+    assert outcome.code == 0, outcome.err
+    assert "latency at equal area" in " ".join(outcome.out.split())
+
+
+def test_equal_area_with_an_unknown_area_says_which(cli, layers_file, tmp_path) -> None:
+    file = tmp_path / "unmeasured.yaml"
+    text = shipped_files("accelerators")["loom-1b"].read_text(encoding="utf-8")
+    kept = [line for line in text.splitlines() if "area_um2_per_lane" not in line]
+    renamed = "\n".join(kept).replace("name: loom-1b", "name: unmeasured", 1)
+    file.write_text(renamed, encoding="utf-8")
+    pair = ("-a", "bitfusion-isca18", "-a", str(file), "--equal-area")
     outcome = cli("evaluate", layers_file, *pair)
     assert outcome.code == 2
-    assert "'bismo-8x256x8' cannot be compared at equal area" in outcome.err
+    assert "'unmeasured' cannot be compared at equal area" in outcome.err
+    assert "no area is known for compute" in outcome.err
 
 
 def test_the_peak_of_live_activations_is_printed(cli, layers_file) -> None:
