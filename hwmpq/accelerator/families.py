@@ -6,6 +6,7 @@ a source that names none of them is a family of its own.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from textwrap import shorten
@@ -16,6 +17,7 @@ from hwmpq.accelerator.provenance import is_energy, numbers, stated_for
 from hwmpq.accelerator.spec import Accelerator
 
 ComponentKind = Literal["logic", "sram", "dram"]
+_NODE: Final = re.compile(r"(\d+(?:\.\d+)?) nm")
 _UNSTATED: Final = "not stated"
 _PARTS: Final[Mapping[str, ComponentKind]] = {
     "compute": "logic",
@@ -86,13 +88,29 @@ def mixing_warnings(accelerator: Accelerator) -> tuple[str, ...]:
                 f"{accelerator.name}: {kind} constants come from {len(uses)} families, which may "
                 f"count different things: {parts}"
             )
-    warnings.extend(
-        f"{accelerator.name}: memory '{memory.name}' is priced at {memory.sram.node_nm:g} nm, the "
-        f"accelerator at {accelerator.technology_nm:g} nm; SRAM is not scaled between nodes"
-        for memory in accelerator.memories
-        if memory.sram is not None and memory.sram.node_nm != accelerator.technology_nm
-    )
+    for index, memory in enumerate(accelerator.memories):
+        for node_nm in _sram_nodes(accelerator, index):
+            if node_nm != accelerator.technology_nm:
+                warnings.append(
+                    f"{accelerator.name}: memory '{memory.name}' is priced at {node_nm:g} nm, the "
+                    f"accelerator at {accelerator.technology_nm:g} nm; SRAM is not scaled between "
+                    "nodes"
+                )
     return tuple(warnings)
+
+
+def _sram_nodes(accelerator: Accelerator, index: int) -> tuple[float, ...]:
+    """Nodes that a memory's figures are of: its component's, or those that CACTI sources name."""
+    memory = accelerator.memories[index]
+    if memory.sram is not None:
+        return (memory.sram.node_nm,)
+    found = {}
+    for path, value in numbers(memory, f"memories[{index}]"):
+        source = stated_for(path, accelerator.provenance) or ""
+        node = _NODE.search(source)
+        if value and is_energy(path) and node and recognise(source, "sram"):
+            found[float(node[1])] = None
+    return tuple(found)
 
 
 def energy_uncertainties(accelerator: Accelerator) -> Mapping[str, float]:
@@ -102,6 +120,9 @@ def energy_uncertainties(accelerator: Accelerator) -> Mapping[str, float]:
     the number's source names.
     """
     found: dict[str, float] = {}
+    chip = stated_for("area_mm2", accelerator.uncertainties)
+    if accelerator.area_mm2 is not None and chip is not None:
+        found["area_mm2"] = chip
     for part, kind in _PARTS.items():
         for path, _ in numbers(getattr(accelerator, part), part):
             if not is_energy(path):

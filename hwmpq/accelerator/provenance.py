@@ -54,9 +54,11 @@ def numbers(value: object, path: str = "") -> Iterator[tuple[str, float]]:
 
 
 def is_energy(path: str) -> bool:
-    """Whether a path names an energy, a power or an area.
+    """Whether a path names an energy, a power or an area; a share of an energy is none.
 
     >>> is_energy("memories[0].read_energy_pj_per_bit"), is_energy("compute.rows")
     (True, False)
+    >>> is_energy("compute.stall_energy_fraction")
+    False
     """
-    return _ENERGY.search(path) is not None
+    return _ENERGY.search(path) is not None and not path.endswith("_fraction")

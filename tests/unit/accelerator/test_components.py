@@ -143,6 +143,19 @@ def test_sram_of_another_node_is_reported():
     )
 
 
+def test_explicit_sram_figures_of_another_node_are_reported_by_their_source():
+    def priced_at(text):
+        number = {"value": 0.5, "source": text}
+        fields = {"size_bits": 8192, "read_energy_pj_per_bit": number}
+        fields["write_energy_pj_per_bit"] = number
+        return mixing_warnings(accelerator(fields))
+
+    at_32 = priced_at("CACTI 7, 32 nm itrs-lstp, 64 KiB")
+    assert any("'ifmap_buffer' is priced at 32 nm, the accelerator at 45 nm" in t for t in at_32)
+    for same in ("CACTI 7, 45 nm itrs-lstp, 64 KiB", "CACTI 7", "a board of 28 nm"):
+        assert not any("is priced at" in text for text in priced_at(same))
+
+
 def test_uncertainties_default_to_the_family_of_the_source():
     found = energy_uncertainties(accelerator({"sram": SRAM | {"node_nm": 22}}))
     assert found["memories[0].leakage_mw"] == 1.0
