@@ -73,21 +73,30 @@ def _named(family: str) -> str:
     return shorten(family, 60, placeholder="...")
 
 
+def _paths_of(use: FamilyUse, what: Literal["energy", "area"]) -> tuple[str, ...]:
+    """The areas of a family's use, or its energies and powers."""
+    return tuple(path for path in use.paths if ("area" in path) == (what == "area"))
+
+
 def mixing_warnings(accelerator: Accelerator) -> tuple[str, ...]:
     """What to tell the reader about constants that do not belong together.
 
-    Energies of one kind of component that come from several families, and SRAM of another node
-    than the accelerator's. SRAM beside logic of another family is no mixture: no family has both.
+    Energies of one kind of component that come from several families, or areas, and SRAM of
+    another node than the accelerator's. SRAM beside logic of another family is no mixture, since
+    no family has both; nor are areas beside energies of another, which are never added up.
     """
     warnings = []
     for kind in dict.fromkeys(_PARTS.values()):
         uses = [use for use in constant_families(accelerator) if use.kind == kind]
-        if len(uses) > 1:
-            parts = "; ".join(f"{', '.join(use.paths)} ({_named(use.family)})" for use in uses)
-            warnings.append(
-                f"{accelerator.name}: {kind} constants come from {len(uses)} families, which may "
-                f"count different things: {parts}"
-            )
+        for what in ("energy", "area"):
+            paths = {use.family: _paths_of(use, what) for use in uses}
+            given = {name: found for name, found in paths.items() if found}
+            if len(given) > 1:
+                parts = "; ".join(f"{', '.join(p)} ({_named(name)})" for name, p in given.items())
+                warnings.append(
+                    f"{accelerator.name}: {kind} {what} constants come from {len(given)} "
+                    f"families, which may count different things: {parts}"
+                )
     for index, memory in enumerate(accelerator.memories):
         for node_nm in _sram_nodes(accelerator, index):
             if node_nm != accelerator.technology_nm:
@@ -104,7 +113,7 @@ def _sram_nodes(accelerator: Accelerator, index: int) -> tuple[float, ...]:
     memory = accelerator.memories[index]
     if memory.sram is not None:
         return (memory.sram.node_nm,)
-    found = {}
+    found: dict[float, None] = {}
     for path, value in numbers(memory, f"memories[{index}]"):
         source = stated_for(path, accelerator.provenance) or ""
         node = _NODE.search(source)

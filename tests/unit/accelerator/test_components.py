@@ -132,8 +132,23 @@ def test_families_are_recorded_and_mixtures_reported():
     assert "compute.mac_energy.pj_per_mac.8x8" in uses["logic", "bitfusion_pe"]
     assert uses["logic", "horowitz"] == ("vector.energy_pj_per_operation",)
     (warning,) = mixing_warnings(found)
-    assert "logic constants come from 2 families" in warning
+    assert "logic energy constants come from 2 families" in warning
     assert "vector.energy_pj_per_operation" in warning
+
+
+def test_areas_beside_energies_of_another_family_are_no_mixture():
+    vector = {
+        "lanes": 8,
+        "element_bits": 8,
+        "energy_pj_per_operation": {"value": 0.03, "source": "bitfusion_pe"},
+        "area_mm2": {"value": 0.1, "source": "FreePDK45 synthesis"},
+    }
+    (warning,) = mixing_warnings(accelerator({"sram": SRAM}, vector=vector))
+    # the array's area is of the Bit Fusion repository, the vector unit's is not
+    assert "logic area constants come from 2 families" in warning
+    assert "pj_per_mac" not in warning
+    del vector["area_mm2"]
+    assert mixing_warnings(accelerator({"sram": SRAM}, vector=vector)) == ()
 
 
 def test_sram_of_another_node_is_reported():
