@@ -72,7 +72,7 @@ def layers(draw) -> list[tuple]:
             for part, count, on in zip(parts, trips, indexed, strict=True)
         ]
         tile = 2 * prod(parts)
-        operands.append((parts, wholes, indexed, draw(st.integers(tile, 60 * tile))))
+        operands.append((parts, wholes, indexed, draw(st.integers(1, 60 * tile))))
     return [np.array(trips)[:, None], operands]
 
 
@@ -106,6 +106,14 @@ def test_orders_that_are_left_out_move_no_less_than_one_that_is_kept(layer) -> N
     for row, order in enumerate(found.order):
         bits = [walk(trips[:, 0], *operand, LOOP_ORDERS[order])[0] for operand in operands]
         assert kept[:, row].tolist() == bits
+
+
+def test_a_loop_of_one_trip_fetches_nothing_again() -> None:
+    # Inputs outgrow their buffer at once; outputs in one tile, so every order moves the same.
+    trips = np.array([[2], [1], [1], [1], [1]])
+    inputs = growth((3, 1, 1, 1, 1), (6, 1, 1, 1, 1), INDEXED[1], 1, 1)
+    found = outcomes([inputs], trips, LOOP_ORDERS, residents=False)
+    assert (found.order.tolist(), found.moved[0].bits.tolist()) == ([0], [6])
 
 
 def test_candidates_do_not_mix() -> None:
