@@ -229,6 +229,7 @@ def _roofline_distance(figure: go.Figure, frame: pd.DataFrame, names: list[str])
                 name=f"{kind} bound",
                 legend="legend3",
                 marker={"color": colour, "symbol": symbol, "size": 9},
+                cliponaxis=False,
                 hovertemplate="%{y}<br>%{x:.2f} times the lower bound<extra></extra>",
             ),
             row=1,
