@@ -109,7 +109,7 @@ def lane_area_um2(operation: OperationComponent, element_bits: int, node_nm: flo
 
     >>> add = OperationComponent(kind="add", bits=8, family="freepdk45")
     >>> round(lane_area_um2(add, 8, 45), 1)  # 50.54 + 3 * 8 * 5.98 / relative_area(40)
-    230.0
+    231.7
     """
     name = _family_of_areas(operation)
     if operation.kind == "add":
