@@ -22,7 +22,7 @@ from __future__ import annotations
 import heapq
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -153,8 +153,8 @@ class _Program:
     def greedy(self) -> tuple[IntArray, float]:
         """The option of least excess in each set, dearer ones made cheaper until the row holds."""
         options = [int(np.argmin(each)) for each in self.excess]
-        spent = sum(s.costs[o].item() for s, o in zip(self.sets, options, strict=True))
-        while spent > self.rest:
+        # Summed anew each time: at the first options it is zero, which what is left allows.
+        while math.fsum(self.costs_of(options)) > self.rest + self.doubt:
             # one step down where it loses least for what it frees
             steps = [
                 ((s.losses[o - 1] - s.losses[o]) / (s.costs[o] - s.costs[o - 1]), number)
@@ -162,11 +162,13 @@ class _Program:
                 if o
             ]
             _, number = min(steps)
-            costs = self.sets[number].costs
-            spent -= (costs[options[number]] - costs[options[number] - 1]).item()
             options[number] -= 1
         lost = math.fsum(float(s.losses[o]) for s, o in zip(self.sets, options, strict=True))
         return np.array(options, dtype=np.int64), lost
+
+    def costs_of(self, options: Sequence[int]) -> Iterator[float]:
+        """Cost of the option taken in each set."""
+        return (s.costs[o].item() for s, o in zip(self.sets, options, strict=True))
 
     def halves(self, within: float, deadline: float) -> tuple[_Half, _Half] | None:
         """Sums of either half of the sets whose excesses stay within a distance."""

@@ -84,6 +84,38 @@ def test_it_finds_what_trying_everything_finds(
         assert 0 <= found.noise <= 1e-12 * problem.sensitivity.sum()
 
 
+@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_limit_at_the_least_cost_is_met(seed: int, whole: bool) -> None:
+    problem = make_problem(seed, 1 + seed % 4, whole=whole, share=0.0)
+    (row,) = problem.resources
+    limit = math.fsum(row.costs.min(axis=1).tolist())  # as an infeasible answer names it
+    problem = replace(problem, resources=(replace(row, limit=limit),))
+    found = ILP().solve(problem)
+    chosen = problem.choices(found.assignment)
+    assert not problem.exceeded(chosen)
+    cheapest = row.costs == row.costs.min(axis=1, keepdims=True)
+    least = np.where(cheapest, problem.sensitivity, np.inf).min(axis=1)
+    assert found.objective == pytest.approx(least.sum(), rel=1e-9)
+
+
+def test_sensitivity_that_falls_with_cost_is_met_at_the_least_cost() -> None:
+    """What once left the greedy start without a step to take: rounding of a float limit."""
+    generator = np.random.default_rng(60)
+    costs = np.sort(generator.random((int(generator.integers(1, 5)), 6)) * 1e6, axis=1)
+    problem = AllocationProblem(
+        layers=tuple("abcd"[: len(costs)]),
+        precisions=WIDTHS,
+        sensitivity=(costs.max(axis=1, keepdims=True) - costs) * 0.7,
+        allowed=np.ones(costs.shape, dtype=np.bool_),
+        resources=(
+            Resource(name="energy", unit="", costs=costs, limit=math.fsum(costs.min(axis=1))),
+        ),
+    )
+    found = ILP().solve(problem)
+    assert problem.choices(found.assignment).tolist() == [0] * len(costs)
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_price_and_floor_are_those_of_the_linear_relaxation(seed: int) -> None:
     ties = (Tie(("a", "c", "e"), "activations"), Tie(("b", "d"), "weights"))
