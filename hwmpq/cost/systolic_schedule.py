@@ -146,7 +146,7 @@ class Scheduler:
                 layout = self._layout(precision, mode, packing)
                 least = self._schedule(layout, once, precision, output_bits)
                 if found is not None and least.latency_cycles >= found.latency_cycles:
-                    break
+                    continue
                 ways = [
                     self._schedule(cut, fetched, precision, output_bits)
                     for cut, fetched in self._tilings(layout, precision, once)

@@ -72,6 +72,14 @@ def test_a_set_of_groups_is_no_larger_than_it_must_be() -> None:
     assert found == [(4, 2), (3, 3), (2, 4), (1, 7)]
 
 
+def test_every_number_of_groups_at_once_is_tried() -> None:
+    """A set of groups that cannot be faster says nothing of smaller ones, which load less."""
+    machine = load_accelerator("systolic-psma", {"dram.bandwidth_bits_per_cycle": 8})
+    scheduler = Scheduler(gemm=Gemm(groups=2, samples=3, channels=7, n=5), accelerator=machine)
+    found = [scheduler.best(Precision.parse(bits), 8).latency_cycles for bits in ("2/4", "2/5")]
+    assert found == [89, 90]
+
+
 def test_fewer_groups_at_once_start_sooner() -> None:
     """Two products of [1, 16] x [16, 16]: both need 2 x (256 + 16) x 8 bits, at 32 a cycle 136.
 
