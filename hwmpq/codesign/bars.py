@@ -104,7 +104,7 @@ class Lines(Silent):
     def start(self, phase: str, total: int, done: int = 0) -> None:
         """A phase of ``total`` steps begins, ``done`` of them finished earlier."""
         self._done[phase] = self._first[phase] = done
-        self._total[phase] = total
+        self._total[phase] = max(1, total)
         self._begun[phase] = time.monotonic()
 
     def advance(self, phase: str, remark: str = "") -> None:

@@ -15,11 +15,20 @@ def classes_second(outputs: Tensor, labels: Tensor) -> Tensor:
     ``[samples, tokens, classes]`` for labels ``[samples, tokens]``.
 
     Raises:
-        TrainingError: scores and labels do not fit.
+        TrainingError: scores and labels do not fit, or fit both ways.
     """
-    if (outputs.shape[:1] + outputs.shape[2:]) == labels.shape or outputs.shape == labels.shape:
+    second = (outputs.shape[:1] + outputs.shape[2:]) == labels.shape
+    last = outputs.shape[:-1] == labels.shape
+    if second and last and labels.ndim > 1:
+        msg = (
+            f"scores {tuple(outputs.shape)} for labels {tuple(labels.shape)} have as many classes "
+            "as tokens, so it cannot be told which is which; train and measure with another "
+            "number of tokens"
+        )
+        raise TrainingError(msg)
+    if second or outputs.shape == labels.shape:
         return outputs
-    if outputs.shape[:-1] == labels.shape:
+    if last:
         return outputs.movedim(-1, 1)
     msg = (
         f"the network answers {tuple(outputs.shape)} and the labels are {tuple(labels.shape)}; a "

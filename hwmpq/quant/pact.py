@@ -33,10 +33,10 @@ class _LearnedClip(torch.autograd.Function):
         # Over the clip, not the step: what lies exactly at the clip is exactly one.
         scaled = torch.div(values, clip)
         passed = torch.ops.aten.hardtanh_backward(gradient, scaled, ctx.bottom, 1.0)
-        # The clipped value less the value inside is one above, minus one below, zero between.
-        reached = torch.dot(scaled.clamp(ctx.bottom, 1.0).reshape(-1), gradient.reshape(-1))
-        inside = torch.dot(scaled.reshape(-1), passed.reshape(-1))
-        return passed, reached - inside, None
+        # What did not pass stands at an end: at one above, at the bottom below.
+        stopped = (gradient - passed).reshape(-1)
+        ends = scaled.clamp(ctx.bottom, 1.0).reshape(-1)
+        return passed, torch.dot(stopped, ends), None
 
 
 def learned_clip(values: Tensor, clip: Tensor, codes: Codes) -> Tensor:

@@ -79,3 +79,11 @@ def test_lines_say_how_far_a_phase_is_and_how_long_it_takes(monkeypatch):
     assert len(printed) == 5
     assert printed[0] == "search: 12 of 20, 10 s, 40 s left  validation 0.910"
     assert printed[-1] == "search: 20 of 20, 50 s, 0 s left  validation 0.910"
+
+
+def test_a_phase_without_steps_can_advance():
+    stream = io.StringIO()
+    lines = Lines(stream)
+    lines.start("float", 0)
+    lines.advance("float")
+    assert "float: 1 of 1" in stream.getvalue()

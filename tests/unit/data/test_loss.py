@@ -34,3 +34,10 @@ def test_accuracy_is_that_of_all_tokens():
     part = TensorPart(SCORES, tokens)
     found = evaluate(nn.Identity(), part, batch_size=1, device="cpu")
     assert found == 5 / 6
+
+
+def test_as_many_classes_as_tokens_cannot_be_told_apart():
+    with pytest.raises(TrainingError, match="as many classes as tokens"):
+        cross_entropy(torch.zeros(1, 4, 4), torch.tensor([[1, 2, 3, 0]]))
+    # One label a sample leaves no doubt.
+    assert cross_entropy(torch.zeros(4, 4), torch.tensor([1, 2, 3, 0])) > 0

@@ -53,3 +53,14 @@ def test_a_clip_driven_below_zero_is_brought_back():
 def test_number_of_values(signed, count):
     values = torch.randn(1000, generator=torch.Generator().manual_seed(0))
     assert PactQuantizer(2, signed=signed)(values).unique().numel() == count
+
+
+def test_the_clip_s_gradient_is_exact_in_large_tensors_and_beside_infinity():
+    values = torch.rand(1 << 22, generator=torch.Generator().manual_seed(0)) * 0.9
+    values[:10] = 2.0
+    values[10] = float("inf")
+    clip = torch.tensor(1.0, requires_grad=True)
+    weights = torch.full_like(values, 1e-3)
+    learned_clip(values, clip, unsigned_codes(4)).backward(weights)
+    assert clip.grad is not None
+    assert float(clip.grad) == pytest.approx(11e-3, rel=1e-5)
