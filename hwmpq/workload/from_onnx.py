@@ -62,6 +62,12 @@ class _OnnxGraph:
         if not tensor.external_data and all(size == 1 for size in tensor.dims):
             self.numbers[name] = float(self.arrays.to_array(tensor).reshape(-1)[0])
 
+    def _note_plain_number(self, name: str, attributes: Mapping[str, Any]) -> None:
+        """Keep the value of a number that a constant holds as an attribute."""
+        for attribute in ("value_float", "value_int"):
+            if attribute in attributes:
+                self.numbers[name] = float(attributes[attribute])
+
     def _node(self, index: int, raw: Any) -> OnnxNode:
         attributes = {}
         for attribute in raw.attribute:
@@ -70,6 +76,8 @@ class _OnnxGraph:
         op = raw.op_type if raw.domain in ("", "ai.onnx") else f"{raw.domain}.{raw.op_type}"
         if op == "Constant" and "value" in attributes:
             self._note_number(raw.output[0], attributes["value"])
+        elif op == "Constant":
+            self._note_plain_number(raw.output[0], attributes)
         name = raw.name or f"{op}_{index}"
         outputs = tuple(output for output in raw.output if output)
         shapes = tuple(self.shapes.get(output, ()) for output in outputs)
@@ -134,7 +142,7 @@ class _OnnxGraph:
             shape = self.shapes[tensor]
             self.values[tensor] = Value(shape, self.graph.add_input(entry, shape))
         self.stored = _stored(self.nodes, set(self.values) - set(inputs))
-        graph = Connections(self.nodes, self.constant)
+        graph = Connections(self.nodes, self.constant, self.numbers)
         found = [*find_functions(self.nodes, graph), *find_norms(self.nodes, graph)]
         closed = [pattern for pattern in found if graph.closed(pattern, self.readers)]
         patterns = {pattern.result: pattern for pattern in closed}

@@ -48,7 +48,7 @@ def _root_norm(graph: Connections, root: OnnxNode) -> Pattern | None:
     if added is None or averaged is None or square is None:
         return None
     operand = square.inputs[0]
-    if not (graph.constant(square.inputs[1]) or square.inputs[1] == operand):
+    if not (_is_two(graph, square) if square.op == "Pow" else square.inputs[1] == operand):
         return None
     inside = {square.outputs[0], averaged.outputs[0], added.outputs[0], root.outputs[0]}
     last = root
@@ -59,6 +59,8 @@ def _root_norm(graph: Connections, root: OnnxNode) -> Pattern | None:
     divided = graph.next(last, "Mul" if scaled else "Div")
     if divided is None or divided[1] != operand:
         return None
+    if divided[0].op == "Div" and divided[0].inputs[0] != operand:
+        return None
     kind: VectorKind = "rms_norm"
     centred = graph.producer(operand, "Sub")
     mean = graph.producer(centred.inputs[1], "ReduceMean") if centred else None
@@ -68,6 +70,11 @@ def _root_norm(graph: Connections, root: OnnxNode) -> Pattern | None:
         operand = centred.inputs[0]
     length = square.elements // averaged.elements
     return _with_affine(graph, Pattern(kind, operand, "", frozenset(inside), length), divided[0])
+
+
+def _is_two(graph: Connections, power: OnnxNode) -> bool:
+    """Whether an exponent is stored as the number 2."""
+    return graph.numbers.get(power.inputs[1]) == 2
 
 
 def _group_norm(graph: Connections, norm: OnnxNode) -> Pattern | None:

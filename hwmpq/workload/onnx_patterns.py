@@ -35,10 +35,16 @@ class Pattern:
 
 
 class Connections:
-    """Producers and readers of tensors."""
+    """Producers and readers of tensors, which of them are stored, and stored single numbers."""
 
-    def __init__(self, nodes: Sequence[OnnxNode], constant: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        nodes: Sequence[OnnxNode],
+        constant: Callable[[str], bool],
+        numbers: Mapping[str, float],
+    ) -> None:
         self.constant = constant
+        self.numbers = numbers
         self.producers = {output: node for node in nodes for output in node.outputs}
         self.readers: dict[str, list[OnnxNode]] = {}
         for node in nodes:

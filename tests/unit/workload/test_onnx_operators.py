@@ -197,6 +197,38 @@ def test_a_norm_whose_middle_is_read_elsewhere_stays_spelled_out(tmp_path: Path)
     assert [layer.name for layer in workload.layers] == ["square", "mean", "add", "root", "div"]
 
 
+@pytest.mark.parametrize(
+    ("square", "quotient", "is_norm"),
+    [
+        (("Pow", "x", "two"), ("x", "root"), True),
+        (("Mul", "x", "x"), ("x", "root"), True),
+        (("Pow", "x", "plain_two"), ("x", "root"), True),
+        (("Pow", "x", "three"), ("x", "root"), False),
+        (("Pow", "x", "x"), ("x", "root"), False),
+        (("Mul", "x", "two"), ("x", "root"), False),
+        (("Pow", "x", "two"), ("root", "x"), False),
+    ],
+)
+def test_a_norm_is_a_quotient_by_the_root_of_squares(
+    tmp_path: Path, square: tuple[str, str, str], quotient: tuple[str, str], is_norm: bool
+) -> None:
+    op, *operands = square
+    nodes = [
+        node("Constant", [], ["plain_two"], value_float=2.0, name="plain_two"),
+        node(op, operands, ["sq"], name="square"),
+        node("ReduceMean", ["sq"], ["v"], axes=[-1], name="mean"),
+        node("Add", ["v", "eps"], ["ve"], name="add"),
+        node("Sqrt", ["ve"], ["root"], name="root"),
+        node("Div", quotient, ["y"], name="div"),
+    ]
+    weights = [stored("two", 2.0), stored("three", 3.0), stored("eps", 1e-5)]
+    given, results = [tensor("x", 1, 3, 8)], [tensor("y", 1, 3, 8)]
+    workload = read(tmp_path, nodes, given, results, weights, opset=13)
+    spelled = ["square", "mean", "add", "root", "div"]
+    assert [layer.name for layer in workload.layers] == (["div"] if is_norm else spelled)
+    assert (workload.layers[-1].op == "rms_norm") is is_norm
+
+
 def test_control_flow_is_named(tmp_path: Path) -> None:
     then, other = (
         helper.make_graph([node(op, ["x"], [name])], name, [], [tensor(name, 1, 4)])
