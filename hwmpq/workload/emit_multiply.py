@@ -299,6 +299,7 @@ def attention(
     *,
     masks: Sequence[Value] | None,
     shape: Sequence[int],
+    capped: bool = False,
 ) -> Value:
     """Scaled dot-product attention: two products with a softmax between them.
 
@@ -314,6 +315,8 @@ def attention(
         value: the values.
         masks: what is added to the scores; an empty list is a mask computed from positions alone.
         shape: shape of the result.
+        capped: whether scores are bounded as ``c tanh(score / c)`` before the mask: a
+            multiplication, a look-up and a multiplication each.
     """
     *_, rows, width = query.shape
     tokens = key.shape[-2]
@@ -324,6 +327,15 @@ def attention(
     scores = contraction(
         graph, f"{name}.qk", query, key, (batch, shared * rows, width, tokens), scores_shape
     )
+    if capped:
+        scores = elementwise(
+            graph,
+            f"{name}.softcap",
+            "elementwise",
+            [scores],
+            scores_shape,
+            operations_per_element=3,
+        )
     if masks is not None:
         scores = elementwise(graph, f"{name}.mask", "add", [scores, *masks], scores_shape)
     weights = softmax(graph, f"{name}.softmax", scores, -1)
