@@ -79,10 +79,11 @@ class _OnnxGraph:
         elif op == "Constant":
             self._note_plain_number(raw.output[0], attributes)
         name = raw.name or f"{op}_{index}"
-        outputs = tuple(output for output in raw.output if output)
+        places = tuple(place for place, output in enumerate(raw.output) if output)
+        outputs = tuple(raw.output[place] for place in places)
         shapes = tuple(self.shapes.get(output, ()) for output in outputs)
         scope = scope_of(raw, op)
-        return OnnxNode(op, name, tuple(raw.input), outputs, attributes, shapes, scope)
+        return OnnxNode(op, name, tuple(raw.input), outputs, attributes, shapes, places, scope)
 
     def operand(self, node: OnnxNode, index: int) -> Value:
         """An operand by position."""
@@ -194,10 +195,15 @@ class _OnnxGraph:
 
     def _priced(self, node: OnnxNode) -> list[Value]:
         try:
-            result = with_copies(self, node, ONNX_HANDLERS[node.op](self, node))
+            found = ONNX_HANDLERS[node.op](self, node)
         except UnsupportedError as error:
             return self._unpriced(node, f": {error}")
-        return [result, *(result.reshaped(shape) for shape in node.shapes[1:])]
+        first, *further = found if isinstance(found, tuple) else (found,)
+        results = [with_copies(self, node, first), *further]
+        return [
+            results[place] if place < len(results) else results[0].reshaped(shape)
+            for place, shape in zip(node.places, node.shapes, strict=True)
+        ]
 
     def _unpriced(self, node: OnnxNode, reason: str = "") -> list[Value]:
         name = self.name(node)

@@ -42,8 +42,8 @@ def _with_past(reader: OnnxReader, node: OnnxNode, name: str, value: Value, past
     return emit_vector.concat(reader.graph, f"{name}.cat", [before, value], shape)
 
 
-def _attention(reader: OnnxReader, node: OnnxNode) -> Value:
-    """Attention of operator set 23, with or without a key-value cache."""
+def _attention(reader: OnnxReader, node: OnnxNode) -> tuple[Value, ...]:
+    """Attention of operator set 23, and the keys and values that a cache then holds."""
     heads = int(node.attributes.get("q_num_heads", 0))
     shared = int(node.attributes.get("kv_num_heads", heads))
     query = _by_heads(reader.operand(node, 0), heads)
@@ -58,9 +58,16 @@ def _attention(reader: OnnxReader, node: OnnxNode) -> Value:
         masks = []
     shape = (*query.shape[:-1], value.shape[-1])
     result = emit_multiply.attention(
-        reader.graph, name, query, key, value, masks=masks, shape=shape
+        reader.graph,
+        name,
+        query,
+        key,
+        value,
+        masks=masks,
+        shape=shape,
+        capped=float(node.attributes.get("softcap", 0)) != 0,
     )
-    return result.reshaped(node.shape)
+    return result.reshaped(node.shape), key, value
 
 
 def _rotary(reader: OnnxReader, node: OnnxNode) -> Value:
@@ -113,16 +120,21 @@ def _activation(kind: VectorKind) -> OnnxHandler:
 
 
 def _skip_norm(kind: VectorKind) -> OnnxHandler:
-    """A norm of a sum."""
+    """A norm of a sum: its result, its mean and its scale, which rename it, and the sum itself.
 
-    def handle(reader: OnnxReader, node: OnnxNode) -> Value:
+    The sum is where a runtime's optimiser carries the residual on.
+    """
+
+    def handle(reader: OnnxReader, node: OnnxNode) -> tuple[Value, ...]:
         operands = [reader.operand(node, 0), reader.operand(node, 1)]
         name, shape = reader.name(node), operands[0].shape
         total = emit_vector.elementwise(reader.graph, f"{name}.add", "add", operands, shape)
         parameters = sum(value.elements for value in reader.operands(node)[2:])
-        return emit_vector.norm(
+        normed = emit_vector.norm(
             reader.graph, name, kind, total, length=shape[-1], parameters=parameters
         )
+        statistics = normed.reshaped((*shape[:-1], 1))
+        return normed, statistics, statistics, total
 
     return handle
 

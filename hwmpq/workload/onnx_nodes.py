@@ -20,9 +20,10 @@ class OnnxNode:
         op: operator type, with its domain unless that is ONNX's own.
         name: the exporter's name.
         inputs: names of the tensors read; an operand left out is empty.
-        outputs: names of the tensors written.
+        outputs: names of the tensors written, without those left out.
         attributes: attributes by name.
         shapes: shapes of the tensors written.
+        places: which of the operator's results each tensor written is, from 0.
         scope: the module it came from, where the file tells.
     """
 
@@ -32,6 +33,7 @@ class OnnxNode:
     outputs: tuple[str, ...]
     attributes: dict[str, Any]
     shapes: tuple[tuple[int, ...], ...]
+    places: tuple[int, ...]
     scope: Scope | None = None
 
     @property
@@ -82,4 +84,8 @@ class OnnxReader(Protocol):
         ...
 
 
-OnnxHandler: TypeAlias = Callable[[OnnxReader, OnnxNode], Value]
+OneResult: TypeAlias = Callable[[OnnxReader, OnnxNode], Value]
+"""Reads an operator with one result, which any further ones rename."""
+
+OnnxHandler: TypeAlias = Callable[[OnnxReader, OnnxNode], Value | tuple[Value, ...]]
+"""Reads an operator with one result, or with several in the order that ONNX lists them in."""

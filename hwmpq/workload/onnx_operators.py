@@ -11,7 +11,7 @@ from hwmpq.workload import emit_multiply, emit_vector
 from hwmpq.workload.emit_multiply import ConvolutionSettings
 from hwmpq.workload.layer import FreeKind, Linear, VectorKind
 from hwmpq.workload.onnx_fused import FUSED
-from hwmpq.workload.onnx_nodes import OnnxHandler, OnnxNode, OnnxReader
+from hwmpq.workload.onnx_nodes import OneResult, OnnxHandler, OnnxNode, OnnxReader
 from hwmpq.workload.values import Value
 
 
@@ -126,7 +126,7 @@ def _clip(reader: OnnxReader, node: OnnxNode) -> Value:
 
 def _elementwise(
     kind: VectorKind, operations: int | None = None, *, signed: bool | None = None
-) -> OnnxHandler:
+) -> OneResult:
     def handle(reader: OnnxReader, node: OnnxNode) -> Value:
         return emit_vector.elementwise(
             reader.graph,
