@@ -65,7 +65,8 @@ class CostModel(Protocol):
     A module of ``hwmpq/cost`` that defines ``COST_MODEL`` is such a model; its registry name is
     the module name. Layers of equal shape are priced once; a model that prices them by name or
     position defines ``bind(workload, accelerator)``, which returns the model of that workload, and
-    is then asked for every layer. A ``compute`` that reads files lists them in ``input_files``.
+    is then asked for every layer. A ``compute`` that reads files lists them in ``input_files``. A
+    model of machines that take other resources than area names them in ``resources(accelerator)``.
 
     Attributes:
         compute_spec: schema of the accelerator file's ``compute``.

@@ -13,7 +13,7 @@ from typing import Final
 
 from hwmpq.accelerator.area import carried_area_um2
 from hwmpq.accelerator.arithmetic import adder_area_um2, multiplier_area_um2, register_area_um2
-from hwmpq.cost.bismo import BismoArray
+from hwmpq.cost.bismo_spec import BismoArray
 from hwmpq.errors import UnsupportedError
 
 ASIC_NODE_NM: Final = 45

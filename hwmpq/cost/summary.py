@@ -8,6 +8,7 @@ from hwmpq.accelerator.area import area_mm2
 from hwmpq.accelerator.families import mixing_warnings
 from hwmpq.accelerator.spec import Accelerator
 from hwmpq.cost.memory import peak_activation
+from hwmpq.cost.resources import named_resources
 from hwmpq.cost.table import CostTable
 from hwmpq.precision import Assignment
 from hwmpq.workload.graph import Workload
@@ -74,6 +75,7 @@ def evaluation_as_json(
             "peak_activation_memory_bits": peak_activation(workload, assignment, accelerator).bits,
         },
         "area_mm2": {"total": area.total_mm2, **area.components},
+        "resources": dict(named_resources(accelerator)),
         "warnings": list(mixing_warnings(accelerator)),
         "unpriced": list(workload.unpriced),
         "inputs": dict(table.meta),

@@ -12,6 +12,7 @@ import pandas as pd
 from hwmpq.accelerator.area import area_mm2, equal_area_factors
 from hwmpq.accelerator.spec import Accelerator
 from hwmpq.cost.memory import peak_activation
+from hwmpq.cost.resources import as_text, named_resources
 from hwmpq.cost.table import CostTable
 from hwmpq.precision import Assignment
 from hwmpq.report import columns, cost_figures
@@ -123,6 +124,9 @@ def _totals(
         if breakdown.total_mm2 is None:
             text = f"Area of {evaluation.accelerator.name}: {short(breakdown.known_mm2)} mm² known"
             yield Remark(f"{text}, not stated for {', '.join(breakdown.unknown)}.")
+        resources = named_resources(evaluation.accelerator)
+        if resources:
+            yield Remark(f"Resources of {evaluation.accelerator.name}: {as_text(resources)}.")
 
 
 def side_by_side_frame(evaluations: Sequence[Evaluation]) -> pd.DataFrame:

@@ -10,10 +10,12 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from hwmpq.accelerator.area import area_mm2
 from hwmpq.accelerator.spec import Accelerator
 from hwmpq.allocate.interval import Interval
 from hwmpq.codesign.folder import Run
 from hwmpq.cost.memory import peak_activation
+from hwmpq.cost.resources import as_text, named_resources
 from hwmpq.cost.table import CostTable
 from hwmpq.precision import Assignment
 from hwmpq.report import columns
@@ -182,8 +184,22 @@ def evaluation_summary(
         f"memory: weights {format_bits(row['weight_memory_bits'])}, "
         f"{peak}DRAM traffic {format_bits(traffic)}",
         f"utilisation: {percent(row['utilization'])} of the array while it computes",
+        *_size_lines(accelerator),
     )
     return (_layer_table(table, assignment, None, title), *(Text(line) for line in lines))
+
+
+def _size_lines(accelerator: Accelerator) -> Iterator[str]:
+    """Area, and what else the machine takes."""
+    area = area_mm2(accelerator)
+    if area.total_mm2 is None:
+        known = f"{short(area.known_mm2)} mm² and more"
+        yield f"area: {known}, unknown for {', '.join(area.unknown)}"
+    else:
+        yield f"area: {short(area.total_mm2)} mm²"
+    resources = named_resources(accelerator)
+    if resources:
+        yield f"resources: {as_text(resources)}"
 
 
 def comparison_summary(

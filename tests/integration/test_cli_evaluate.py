@@ -197,6 +197,34 @@ def test_an_fpga_overlay_compares_at_the_area_of_its_asic_equivalent(cli, layers
     assert "latency at equal area" in " ".join(outcome.out.split())
 
 
+def test_area_and_resources_are_printed(cli, layers_file, tmp_path) -> None:
+    asked = ("evaluate", layers_file, "-a", "bismo-8x256x8")
+    assert json.loads(cli(*asked, "--json").out)["resources"] == {"LUTs": 29678, "block RAMs": 128}
+    shown = cli(*asked, "--report", tmp_path).out
+    assert "area: 2.024 mm²" in shown
+    assert "resources: 29,678 LUTs, 128 block RAMs" in shown
+    page = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "Resources of bismo-8x256x8: 29,678 LUTs, 128 block RAMs." in page
+    other = cli(*asked[:-1], "stripes")
+    assert "area: 66.7" in other.out
+    assert "resources" not in other.out
+
+
+def test_one_name_sets_the_columns_of_every_array(cli, layers_file) -> None:
+    names = ("bitfusion-isca18", "stripes", "loom-1b", "bismo-8x256x8", "stripes-bitsim")
+    for name in (*names, "systolic-32x32"):
+        asked = ("evaluate", layers_file, "-a", name, "--json", "--set")
+        narrow, wide = (
+            json.loads(cli(*asked, f"compute.cols={cols}").out)["totals"]["compute_bound_cycles"]
+            for cols in (4, 8)
+        )
+        assert narrow > wide, name
+    outcome = cli("evaluate", layers_file, "-a", "stripes", "--set", "compute.columns=8")
+    assert outcome.code == 2
+    assert "compute.columns" in outcome.err
+    assert "Did you mean 'cols'?" in outcome.err
+
+
 def test_equal_area_with_an_unknown_area_says_which(cli, layers_file, tmp_path) -> None:
     file = tmp_path / "unmeasured.yaml"
     text = shipped_files("accelerators")["loom-1b"].read_text(encoding="utf-8")

@@ -9,8 +9,8 @@ import pytest
 
 from hwmpq.accelerator.area import area_mm2
 from hwmpq.accelerator.loader import load_accelerator
-from hwmpq.cost.bismo import BismoArray
 from hwmpq.cost.bismo_area import fpga_resources
+from hwmpq.cost.bismo_spec import BismoArray
 from hwmpq.shipped import shipped_files
 
 MODELS = Path(__file__).parents[2] / "docs" / "models"

@@ -8,8 +8,9 @@ from hwmpq.accelerator.area import carried_area_um2, lane_area_um2
 from hwmpq.accelerator.arithmetic import register_area_um2
 from hwmpq.accelerator.loader import load_accelerator
 from hwmpq.accelerator.sram import sram_figures
-from hwmpq.cost.bismo import BismoArray
 from hwmpq.cost.bismo_area import dot_product_area_um2, fpga_resources, popcount_area_um2
+from hwmpq.cost.bismo_spec import BismoArray
+from hwmpq.cost.resources import named_resources
 from hwmpq.errors import UnsupportedError
 
 NAMES = ("bismo-8x256x8", "bismo-10x256x10", "bismo-16x256x16")
@@ -79,3 +80,17 @@ def test_every_area_says_that_it_is_not_the_fpga_and_may_be_off_by_two(name: str
     for path in paths:
         assert "ASIC equivalent at 45 nm, not the FPGA; assumed" in accelerator.provenance[path]
         assert accelerator.uncertainties[path] == 1.0
+
+
+def test_resources_of_a_file_follow_its_array_and_buffers() -> None:
+    # 64 * (1.17 * 256 + 164.2) = 29678.08 LUTs, rounded.
+    assert named_resources(load_accelerator("bismo-8x256x8")) == {
+        "LUTs": 29_678,
+        "block RAMs": 128,
+    }
+    # Twice the words in the buffer of each row: two blocks there, one still in each column.
+    deep = load_accelerator("bismo-8x256x8", {"memories.weight_buffer.size_bits": "512KiB"})
+    assert named_resources(deep)["block RAMs"] == 8 * (8 * 2 + 8)
+    wide = load_accelerator("bismo-8x256x8", {"compute.cols": 16})
+    assert named_resources(wide)["LUTs"] == 59_356
+    assert named_resources(load_accelerator("unpu")) == {}
