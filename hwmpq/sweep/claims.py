@@ -5,7 +5,8 @@ Of the trials that are finished, at work or waiting, those with the lowest numbe
 beyond the number of trials wanted is given up, so that all processes together make exactly so
 many. Whoever works on a trial leaves a beat in it every few seconds. A trial whose owner is a dead
 process of this machine, or whose beat stands still, is failed and its values are put back for the
-next to ask.
+next to ask. Only a process that started under the same boot and counts processes in the same
+namespace can tell that another is dead: containers may share a host name and not their processes.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import os
 import platform
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
@@ -27,6 +30,8 @@ _TRIES: Final = "tries"
 BEAT_S: Final = 5.0
 STALE_S: Final = 60.0
 """Without a beat for so long a trial of another machine counts as lost."""
+_BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
+_NAMESPACE: Final = Path("/proc/self/ns/pid")
 
 
 class Claims:
@@ -46,7 +51,7 @@ class Claims:
         self.state = optuna.trial.TrialState
         self.lost_error = (optuna.exceptions.UpdateFinishedTrialError, ValueError)
         self.mine: dict[int, Any] = {}
-        self.owner = {"host": platform.node(), "process": os.getpid()}
+        self.owner = {"host": platform.node(), "process": os.getpid(), "processes": _processes()}
         self._seen: dict[int, tuple[object, float]] = {}
 
     def finished(self) -> list[Any]:
@@ -77,6 +82,29 @@ class Claims:
         waiting = any(trial.state == self.state.WAITING for trial in counted)
         return waiting or len(counted) < self.wanted
 
+    def place(self, number: int) -> int:
+        """Which proposal of the study a new trial is, whatever was stopped and put back before.
+
+        Failed trials whose values were put back, or that had none yet, leave their place to the
+        next; one that was given up keeps it, so that what takes its place differs.
+        """
+        known = self.study.get_trials(deepcopy=False)[:number]
+        return sum(trial.state != self.state.FAIL or self._is_given_up(trial) for trial in known)
+
+    def _is_given_up(self, trial: Any) -> bool:
+        return bool(trial.params) and trial.user_attrs.get(_TRIES, 0) >= self.tries
+
+    @contextmanager
+    def unless_lost(self, number: int) -> Iterator[None]:
+        """Leave the block, and claim the trial no longer, if someone else has finished it."""
+        try:
+            yield
+        except self.lost_error:
+            state = self.study.get_trials(deepcopy=False)[number].state
+            if not state.is_finished():
+                raise
+            self.mine.pop(number, None)
+
     def done(self, trial: Any) -> None:
         """A trial is no longer this process's."""
         self.mine.pop(trial.number, None)
@@ -84,10 +112,8 @@ class Claims:
     def beat(self, count: int) -> None:
         """Show that this process still works on what it claimed."""
         for trial in list(self.mine.values()):
-            try:
+            with self.unless_lost(trial.number):
                 trial.set_user_attr(_BEAT, count)
-            except self.lost_error:
-                self.done(trial)
 
     def give_back(self) -> None:
         """Put back what this process claimed and did not finish."""
@@ -105,7 +131,7 @@ class Claims:
         if trial.number in self.mine:
             return False
         owner = trial.user_attrs.get(_OWNER)
-        if owner and owner["host"] == self.owner["host"] and not _lives(owner["process"]):
+        if owner and self._sees(owner) and not _lives(owner["process"]):
             return True
         # Clocks of machines differ, so it is this process's own clock that measures.
         now, beat = time.monotonic(), trial.user_attrs.get(_BEAT)
@@ -115,21 +141,34 @@ class Claims:
             return False
         return now - since > STALE_S
 
+    def _sees(self, owner: dict[str, Any]) -> bool:
+        """Whether the number of an owner's process means the same process here."""
+        here = self.owner["processes"]
+        same = owner["host"] == self.owner["host"] and owner.get("processes") == here
+        return same and here is not None
+
     def _fail(self, number: int) -> bool:
         """Fail a trial; whether it was this process that did."""
-        try:
+        with self.unless_lost(number):
             self.study.tell(number, state=self.state.FAIL)
-        except self.lost_error:
-            return False
-        return True
+            return True
+        return False
 
     def _put_back(self, number: int) -> None:
         if not self._fail(number):
             return
         trial = self.study.get_trials(deepcopy=False)[number]
-        tries = trial.user_attrs.get(_TRIES, 0) + 1
-        if trial.params and tries <= self.tries:
+        if trial.params and not self._is_given_up(trial):
+            tries = trial.user_attrs.get(_TRIES, 0) + 1
             self.study.enqueue_trial(trial.params, user_attrs={_TRIES: tries})
+
+
+def _processes() -> str | None:
+    """Boot and namespace in which this process's number counts; None where Linux tells neither."""
+    try:
+        return f"{_BOOT.read_text(encoding='ascii').strip()} {_NAMESPACE.readlink()}"
+    except OSError:
+        return None
 
 
 def _lives(process: int) -> bool:

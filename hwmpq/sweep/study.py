@@ -4,9 +4,10 @@ The study is named by the hash of the recipe, so that every ``hwmpq sweep`` of t
 joins it, on this machine or on another. Rows lie in the study beside their trials; each process
 writes the finished sweep into its own folder, all of them the same.
 
-A proposal follows from the seed, the number of its trial and the trials that were finished by
-then. With one process that tries one variant at a time this repeats; with several the order in
-which trials finish decides what later ones build on. Every row is exact whoever made it.
+A proposal follows from the seed, the number of proposals before it and the trials that were
+finished by then. With one process that tries one variant at a time this repeats, also if it is
+stopped and resumed; with several the order in which trials finish decides what later ones build
+on. Every row is exact whoever made it.
 """
 
 from __future__ import annotations
@@ -48,27 +49,32 @@ def run_shared_search(job: Job, search: SearchSpec, storage: str, *, overwrite: 
         OutputError: Optuna is not installed, or the storage cannot be used.
     """
     optuna = optuna_module()
-    with _reachable(storage) as errors:
+    with _reachable(search) as errors:
         study = _open(optuna, job.plan.recipe_hash, search, storage, overwrite=overwrite)
         claims = Claims(study, search.trials, tries=job.retries + 1)
         told = len(claims.finished())
-        job.begin(search.trials, told)
-        job.prepare()
-        with Heart(claims, errors) as heart:
-            try:
-                while told < search.trials:
-                    heart.check()
+    job.begin(search.trials, told)
+    job.prepare()
+    with Heart(claims, errors) as heart:
+        try:
+            while told < search.trials:
+                heart.check()
+                with _reachable(search):
                     claims.collect_lost()
                     trials = claims.take(job.executor.workers)
-                    _answer(job, study, claims, search, trials)
-                    if not trials:
-                        time.sleep(_WAIT_S)
+                _answer(job, study, claims, search, trials)
+                if not trials:
+                    time.sleep(_WAIT_S)
+                with _reachable(search):
                     now = len(claims.finished())
-                    job.tell_points(now - told)
-                    told = now
-            finally:
+                job.tell_points(now - told)
+                told = now
+        finally:
+            with _reachable(search):
                 claims.give_back()
-        _write(job, claims)
+    with _reachable(search):
+        finished = claims.finished()
+    _write(job, finished)
 
 
 def _open(optuna: Any, name: str, search: SearchSpec, storage: str, *, overwrite: bool) -> Any:
@@ -99,8 +105,11 @@ def _storage(storage: str) -> Any:
 
 
 @contextmanager
-def _reachable(storage: str) -> Iterator[tuple[type[Exception], ...]]:
-    """Say which storage cannot be used; yields the errors that mean it."""
+def _reachable(search: SearchSpec) -> Iterator[tuple[type[Exception], ...]]:
+    """Say that the storage cannot be used; yields the errors that mean it.
+
+    Around calls to the study alone: the same errors mean something else where rows are made.
+    """
     from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -116,8 +125,8 @@ def _reachable(storage: str) -> Iterator[tuple[type[Exception], ...]]:
         raise
     except errors as error:
         first = str(error).partition("\n")[0]
-        msg = f"the storage '{storage}' of the search cannot be used ({first}); finished trials "
-        msg += "are kept: go on with --resume"
+        msg = f"the storage '{search.storage}' of the search cannot be used ({first}); finished "
+        msg += "trials are kept: go on with --resume"
         raise OutputError(msg) from error
 
 
@@ -127,8 +136,13 @@ def _answer(job: Job, study: Any, claims: Claims, search: SearchSpec, trials: li
     base = job.plan.grid.at(0)
     tasks = []
     for trial in trials:
-        study.sampler = sampler(optuna, search, trial.number)
-        point = trial_point(base, trial.number, propose(trial, job.plan.recipe.set))
+        with _reachable(search):
+            # Optuna draws nothing before the first look at a value, here
+            study.sampler = sampler(optuna, search, claims.place(trial.number))
+            # values that were put back belong to a generation, too, which is noted with these
+            _ = trial.relative_params
+            values = propose(trial, job.plan.recipe.set)
+        point = trial_point(base, trial.number, values)
         chunk = Chunk(trial.number, trial.number, trial.number + 1)
         tasks.append(job.task(chunk, (point,)))
     by_name = {task.name: trial for task, trial in zip(tasks, trials, strict=True)}
@@ -140,23 +154,20 @@ def _tell(
     job: Job, study: Any, claims: Claims, search: SearchSpec, trial: Any, done: Done
 ) -> None:
     (row,) = job.store.read(trial.number)
-    try:
+    # if it was taken for lost and put back, whoever makes it then tells the same row
+    with _reachable(search), claims.unless_lost(trial.number):
         trial.set_user_attr(_ROW, row)
         tell(study, trial, row, search, job.plan.area_limit_mm2)
-    except claims.lost_error:
-        # it was taken for lost and put back; whoever made it meanwhile has told the same row
-        pass
-    else:
         job.count(done)
     claims.done(trial)
 
 
-def _write(job: Job, claims: Claims) -> None:
-    """Write the rows of all processes' trials into this folder."""
+def _write(job: Job, finished: list[Any]) -> None:
+    """Write the rows of all processes' trials into this folder.
+
+    All of them: what lies there may come from a study of the same recipe in another storage.
+    """
     columns = schema(job.plan)
-    finished = claims.finished()
-    here = job.store.finished()
     for trial in finished:
-        if trial.number not in here:
-            job.store.write(trial.number, [trial.user_attrs[_ROW]], columns)
+        job.store.write(trial.number, [trial.user_attrs[_ROW]], columns)
     job.store.merge([trial.number for trial in finished], columns)

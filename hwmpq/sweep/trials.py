@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -59,10 +60,10 @@ def trial_point(base: Point, number: int, changes: Mapping[str, Value]) -> Point
 def tell(
     study: Any, trial: Any, row: Row, search: SearchSpec, area_limit_mm2: float | None
 ) -> None:
-    """Tell a study what came out of a trial."""
+    """Tell a study what came out of a trial; a goal without a number is one that was missed."""
     missed = violation(row, area_limit_mm2)
     values = [row[COLUMNS[goal]] for goal in search.goals]
-    if missed == 0 and None in values:
+    if missed == 0 and any(value is None or math.isnan(value) for value in values):
         missed = 1.0
     trial.set_constraint(_CONSTRAINT, missed)
     if missed == 0:

@@ -147,6 +147,72 @@ def test_one_process_repeats_a_shared_search(sweep_files, tmp_path: Path) -> Non
     pd.testing.assert_frame_equal(*frames)
 
 
+@pytest.mark.parametrize("sampler", ["nsga2", "tpe"])
+def test_a_stopped_shared_search_ends_with_the_rows_of_an_undisturbed_one(
+    sweep_files, tmp_path: Path, sampler: str
+) -> None:
+    class StopsAt(LocalProcesses):
+        def run(self, tasks):
+            if any(task.name == "chunk-5" for task in tasks):
+                raise KeyboardInterrupt
+            yield from super().run(tasks)
+
+    def recipe(storage: str) -> Path:
+        search = {
+            "sampler": sampler, "trials": 18, "population": 4,
+            "goals": ["latency", "area"], "storage": str(tmp_path / storage),
+        }  # fmt: skip
+        return sweep_files.recipe(storage, set=AXES, budget={"latency": "0.6x"}, search=search)
+
+    before = run_sweep(recipe("undisturbed"), tmp_path / "a").to_pandas()
+    with pytest.raises(KeyboardInterrupt):
+        run_sweep(recipe("stopped"), tmp_path / "b", executor=StopsAt())
+    after = run_sweep(recipe("stopped"), tmp_path / "b", resume=True).to_pandas()
+    # trial 5 was put back as 6
+    assert after["point"].tolist() == [*range(5), *range(6, 19)]
+    of_place = ["recipe", "point", "key"]
+    pd.testing.assert_frame_equal(before.drop(columns=of_place), after.drop(columns=of_place))
+
+
+def test_a_folder_gets_the_rows_of_the_storage_that_it_is_given_last(
+    sweep_files, tmp_path: Path
+) -> None:
+    def recipe(storage: str) -> Path:
+        return shared_recipe(sweep_files, str(tmp_path / storage), trials=4)
+
+    first, second = tmp_path / "first", tmp_path / "second"
+    ours = run_sweep(recipe("a"), first).to_pandas()
+    # another study of the same recipe, with other trials
+    plan_hash = hwmpq.Sweep.load(first).plan.recipe_hash
+    backend = optuna.storages.journal.JournalFileBackend(str(tmp_path / "b"))
+    study = optuna.create_study(
+        directions=["minimize", "minimize"],
+        storage=optuna.storages.JournalStorage(backend),
+        study_name=plan_hash,
+    )
+    for rows in (16, 16, 2, 8):
+        study.enqueue_trial(
+            {"compute.rows": rows, "compute.cols": 2, "dram.bandwidth_bits_per_cycle": 32}
+        )
+    theirs = run_sweep(recipe("b"), second).to_pandas()
+    assert not theirs["variant"].equals(ours["variant"])
+    again = run_sweep(recipe("b"), first).to_pandas()
+    pd.testing.assert_frame_equal(again, theirs)
+    assert (first / RESULTS).read_bytes() == (second / RESULTS).read_bytes()
+
+
+def test_an_error_of_a_task_is_not_blamed_on_the_storage(sweep_files, tmp_path: Path) -> None:
+    class Breaks(LocalProcesses):
+        def run(self, tasks):
+            if any(task.name.startswith("chunk") for task in tasks):
+                raise OSError("no space left")
+            yield from super().run(tasks)
+
+    recipe = shared_recipe(sweep_files, str(tmp_path / "journal"), trials=2)
+    with pytest.raises(OSError, match="no space left"):
+        run_sweep(recipe, tmp_path / "out", executor=Breaks())
+
+
 def test_a_study_of_another_folder_is_joined_or_begun_anew(sweep_files, tmp_path: Path) -> None:
     journal = tmp_path / "journal"
     recipe = shared_recipe(sweep_files, str(journal), trials=5)
@@ -186,6 +252,49 @@ def test_trials_are_claimed_once_and_put_back_when_their_owner_is_gone(tmp_path:
         here.done(trial)
     assert [trial.number for trial in here.finished()] == [0, 1, 3]
     assert here.take(1) == there.take(1) == []
+
+
+@pytest.mark.parametrize("elsewhere", ["another boot pid:[1]", None])
+def test_a_process_that_cannot_be_seen_from_here_is_not_dead(tmp_path: Path, elsewhere) -> None:
+    study = optuna.create_study(storage=f"sqlite:///{tmp_path}/trials.db", study_name="s")
+    far, here = Claims(study, wanted=1, tries=1), Claims(study, wanted=1, tries=1)
+    far.owner = far.owner | {"process": 2**22 + 1, "processes": elsewhere}
+    if elsewhere is None:
+        here.owner = here.owner | {"processes": None}
+    assert len(far.take(1)) == 1
+    here.collect_lost()
+    assert here.take(1) == []
+    assert [str(trial.state) for trial in study.trials] == ["TrialState.RUNNING"]
+
+
+def test_an_error_about_a_trial_that_is_still_at_work_is_raised(tmp_path: Path) -> None:
+    study = optuna.create_study(storage=f"sqlite:///{tmp_path}/trials.db", study_name="s")
+    claims = Claims(study, wanted=1, tries=1)
+    (trial,) = claims.take(1)
+    with pytest.raises(ValueError, match="a value"), claims.unless_lost(trial.number):
+        raise ValueError("a value")
+    assert claims.mine
+    study.tell(trial.number, 1.0)
+    with claims.unless_lost(trial.number):
+        study.tell(trial.number, 1.0)
+    assert not claims.mine
+
+
+def test_what_takes_the_place_of_a_lost_trial_is_counted_once(tmp_path: Path) -> None:
+    study = optuna.create_study(storage=f"sqlite:///{tmp_path}/trials.db", study_name="s")
+    claims = Claims(study, wanted=4, tries=1)
+    places = []
+    for gives_back in (False, True, True, False):
+        (trial,) = claims.take(1)
+        trial.suggest_categorical("rows", [4, 8])
+        places.append(claims.place(trial.number))
+        if gives_back:
+            claims.give_back()
+        else:
+            study.tell(trial.number, 1.0)
+            claims.done(trial)
+    # trial 1 was put back as 2, which was given up: 3 is another proposal
+    assert places == [0, 1, 1, 2]
 
 
 def test_a_claim_too_many_is_given_up(tmp_path: Path, monkeypatch) -> None:
