@@ -7,11 +7,11 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 
+from hwmpq.accelerator.area import elements_area_mm2
 from hwmpq.accelerator.spec import BitWidths, Spec
 from hwmpq.cost.systolic_folds import Array, Dataflow
 
 UW_PER_MW: Final = 1e3
-UM2_PER_MM2: Final = 1e6
 Mode = Literal["fixed", "subword", "fused_2d", "fused_w", "serial_w"]
 
 
@@ -115,8 +115,7 @@ class SystolicCompute(Spec):
     @property
     def area_mm2(self) -> float | None:
         """Area of the array."""
-        each = self.element_area_um2
-        return None if each is None else each * self.elements / UM2_PER_MM2
+        return elements_area_mm2(self.element_area_um2, self.elements)
 
     @property
     def array(self) -> Array:

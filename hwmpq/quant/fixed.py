@@ -12,6 +12,18 @@ from hwmpq.quant.base import FakeQuantizer, Grid
 from hwmpq.quant.grid import Codes, straight_through, unsigned_codes
 
 
+def require_kept_bits(quantizer: FakeQuantizer, bits: int) -> None:
+    """Check that a quantiser at rest is asked for the width that it holds.
+
+    Raises:
+        UnsupportedError: another width; before it has one, none is.
+    """
+    held = getattr(quantizer, "bits", bits)
+    if bits != held:
+        msg = f"a finished network keeps its bits: the layer has {held}, but got {bits}"
+        raise UnsupportedError(msg)
+
+
 class FixedQuantizer(FakeQuantizer):
     """A grid that no longer changes; the same arithmetic as the quantiser it was taken from.
 
@@ -32,9 +44,7 @@ class FixedQuantizer(FakeQuantizer):
         Raises:
             UnsupportedError: another width than the stored one.
         """
-        if hasattr(self, "bits") and bits != self.bits:
-            msg = f"a finished network keeps its bits: the layer has {self.bits}, but got {bits}"
-            raise UnsupportedError(msg)
+        require_kept_bits(self, bits)
         return self._codes
 
     def _load_from_state_dict(

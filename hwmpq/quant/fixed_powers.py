@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hwmpq.errors import UnsupportedError
 from hwmpq.quant.base import FakeQuantizer
+from hwmpq.quant.fixed import require_kept_bits
 from hwmpq.quant.grid import Codes
 from hwmpq.quant.power_of_two import smallest_and_largest
 
@@ -91,9 +92,7 @@ class FixedPowers(FakeQuantizer):
         Raises:
             UnsupportedError: another width than the stored one.
         """
-        if hasattr(self, "bits") and bits != self.bits:
-            msg = f"a finished network keeps its bits: the layer has {self.bits}, but got {bits}"
-            raise UnsupportedError(msg)
+        require_kept_bits(self, bits)
         return integer_codes(bits, self._octaves, signed=self.signed)
 
     def _ends(self, values: Tensor) -> tuple[Tensor, Tensor]:
